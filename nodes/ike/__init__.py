@@ -1,0 +1,1 @@
+"""The IKEv1 endpoint of our own (methods 2 and 3)."""

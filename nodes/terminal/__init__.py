@@ -1,0 +1,1 @@
+"""The terminal: a node whose addresses hop (method 1)."""
