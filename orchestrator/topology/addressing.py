@@ -1,0 +1,60 @@
+"""A run's own addresses: a random ULA /48 (RFC 4193) in place of the compose file's static one."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import secrets
+from pathlib import Path
+
+from orchestrator.topology.load import Topology
+from orchestrator.topology.plan import Dad, Dataplane, NodePlan, RunPlan
+
+_SITE_BITS = 80
+"""The bits of an address below its /48."""
+
+
+def random_site() -> ipaddress.IPv6Network:
+    """A ULA /48 with 40 random bits (RFC 4193 §3.2.2)."""
+    return ipaddress.IPv6Network((((0xFD << 40) | secrets.randbits(40)) << _SITE_BITS, 48))
+
+
+def moved(address: ipaddress.IPv6Address, site: ipaddress.IPv6Network) -> ipaddress.IPv6Address:
+    """``address`` with its first 48 bits replaced by those of ``site``."""
+    below = int(address) & ((1 << _SITE_BITS) - 1)
+    return ipaddress.IPv6Address(int(site.network_address) | below)
+
+
+def _moved_network(network: ipaddress.IPv6Network, site: ipaddress.IPv6Network) -> ipaddress.IPv6Network:
+    return ipaddress.IPv6Network((moved(network.network_address, site), network.prefixlen))
+
+
+def _moved_node(node: NodePlan, site: ipaddress.IPv6Network) -> NodePlan:
+    return dataclasses.replace(
+        node,
+        address=ipaddress.IPv6Interface((moved(node.address.ip, site), node.address.network.prefixlen)),
+        inner=None if node.inner is None else _moved_network(node.inner, site),
+    )
+
+
+def plan_run(
+    topology: Topology,
+    *,
+    owner: int,
+    log_dir: Path | None = None,
+    dad: Dad = Dad.NODAD,
+    dataplane: Dataplane = Dataplane.AUTO,
+    nodes: tuple[str, ...] | None = None,
+) -> RunPlan:
+    """A new run of ``topology`` with an id and a prefix of its own; of ``nodes`` alone where they are named."""
+    site = random_site()
+    return RunPlan(
+        run_id=secrets.token_hex(4),
+        network=_moved_network(topology.network, site),
+        nodes=tuple(_moved_node(node, site) for node in topology.nodes if nodes is None or node.name in nodes),
+        owner=owner,
+        log_dir=log_dir,
+        compose_file=topology.file.resolve(),
+        dad=dad,
+        dataplane=dataplane,
+    )
