@@ -1,0 +1,123 @@
+"""The orchestrator's side of a node's control channel."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import anyio.abc
+
+from nodes import errors
+from nodes.control.messages import (
+    LineSplitter,
+    Request,
+    Response,
+    decode,
+    decode_as,
+    decode_event,
+    encode_request,
+    error_from,
+)
+from nodes.events import Event
+
+T = TypeVar("T")
+
+
+class ControlClient:
+    """Calls a node's methods; its events go to the callback that it was connected with.
+
+    Calls from several tasks at once are answered as they end, in any order.
+    """
+
+    def __init__(self, node: str, stream: anyio.abc.SocketStream, on_event: Callable[[Event], None]) -> None:
+        self.node = node
+        self._stream = stream
+        self._on_event = on_event
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, _Answer] = {}
+        self._sending = anyio.Lock()
+        self._closed: errors.HopbedError | None = None
+
+    async def call(self, method: str, parameter: Any, result: type[T]) -> T:
+        """Call ``method`` with ``parameter`` (a ``msgspec.Struct``, or None) and return its ``result``.
+
+        Raises:
+            HopbedError: what the node raised, as the same type with the same text.
+            ControlClosedError: the channel ended before the answer.
+            ProtocolError: the answer is not of the type.
+        """
+        if self._closed is not None:
+            raise self._closed
+        id_ = next(self._ids)
+        answer = self._waiting[id_] = _Answer()
+        try:
+            line = encode_request(id_, method, {} if parameter is None else parameter)
+            async with self._sending:
+                await self._stream.send(line)
+            await answer.arrived.wait()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise self._ended() from error
+        finally:
+            del self._waiting[id_]
+        if answer.response is None:
+            raise self._ended()
+        if answer.response.error is not None:
+            raise error_from(answer.response.error)
+        return decode_as(answer.response.result, result)
+
+    def _ended(self) -> errors.HopbedError:
+        return self._closed or errors.ControlClosedError(f"{self.node}: the control channel ended")
+
+    async def _follow(self) -> None:
+        splitter = LineSplitter()
+        try:
+            async for data in self._stream:
+                for line in splitter.feed(data):
+                    self._take(decode(line))
+        except errors.ProtocolError as error:
+            self._closed = error
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass
+        finally:
+            self._closed = self._ended()
+            for answer in self._waiting.values():
+                answer.arrived.set()
+
+    def _take(self, message: Request | Response) -> None:
+        if isinstance(message, Request):
+            self._on_event(decode_event(message))
+        elif message.id is None:  # an error about the stream itself: the node ends it now
+            self._closed = error_from(message.error) if message.error else None
+        elif message.id in self._waiting:
+            self._waiting[message.id].response = message
+            self._waiting[message.id].arrived.set()
+
+
+class _Answer:
+    def __init__(self) -> None:
+        self.arrived = anyio.Event()
+        self.response: Response | None = None
+
+
+@asynccontextmanager
+async def connect(node: str, path: Path, on_event: Callable[[Event], None]) -> AsyncIterator[ControlClient]:
+    """Connect to the control socket of ``node`` at ``path``.
+
+    Raises:
+        ControlClosedError: nobody answers there, or it is not ours.
+    """
+    try:
+        stream = await anyio.connect_unix(path)
+    except OSError as error:
+        raise errors.ControlClosedError(f"{node}: no control channel at {path}: {error.strerror}") from error
+    async with stream, anyio.create_task_group() as tasks:
+        client = ControlClient(node, stream, on_event)
+        tasks.start_soon(client._follow)
+        try:
+            yield client
+        finally:
+            tasks.cancel_scope.cancel()

@@ -1,0 +1,1 @@
+"""The two runtimes behind one seam: ``namespaces`` and ``docker``."""
