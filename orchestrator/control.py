@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
-import anyio.abc
 
 from nodes import errors
 from nodes.control.messages import (
@@ -22,7 +21,9 @@ from nodes.control.messages import (
     encode_request,
     error_from,
 )
+from nodes.control.stream import UnixStream
 from nodes.events import Event
+from orchestrator.tasks import background
 
 T = TypeVar("T")
 
@@ -33,7 +34,7 @@ class ControlClient:
     Calls from several tasks at once are answered as they end, in any order.
     """
 
-    def __init__(self, node: str, stream: anyio.abc.SocketStream, on_event: Callable[[Event], None]) -> None:
+    def __init__(self, node: str, stream: UnixStream, on_event: Callable[[Event], None]) -> None:
         self.node = node
         self._stream = stream
         self._on_event = on_event
@@ -59,7 +60,7 @@ class ControlClient:
             async with self._sending:
                 await self._stream.send(line)
             await answer.arrived.wait()
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+        except errors.ControlClosedError as error:
             raise self._ended() from error
         finally:
             del self._waiting[id_]
@@ -75,13 +76,11 @@ class ControlClient:
     async def _follow(self) -> None:
         splitter = LineSplitter()
         try:
-            async for data in self._stream:
+            while data := await self._stream.receive():
                 for line in splitter.feed(data):
                     self._take(decode(line))
         except errors.ProtocolError as error:
             self._closed = error
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass
         finally:
             self._closed = self._ended()
             for answer in self._waiting.values():
@@ -111,13 +110,10 @@ async def connect(node: str, path: Path, on_event: Callable[[Event], None]) -> A
         ControlClosedError: nobody answers there, or it is not ours.
     """
     try:
-        stream = await anyio.connect_unix(path)
+        stream = await UnixStream.connect(path)
     except OSError as error:
         raise errors.ControlClosedError(f"{node}: no control channel at {path}: {error.strerror}") from error
-    async with stream, anyio.create_task_group() as tasks:
+    async with stream, background() as tasks:
         client = ControlClient(node, stream, on_event)
         tasks.start_soon(client._follow)
-        try:
-            yield client
-        finally:
-            tasks.cancel_scope.cancel()
+        yield client

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import struct
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ import anyio.abc
 from nodes import errors
 from nodes.control.messages import LineSplitter, Request, decode, encode_error, encode_event, encode_result
 from nodes.control.methods import Methods
+from nodes.control.stream import UnixStream
 from nodes.events import Event
 
 MAX_CLIENTS = 16
@@ -25,10 +25,12 @@ MAX_CALLS = 64
 """Calls of one connection that run at once; one more waits, unread."""
 BACKLOG = 10_000
 """Events that wait for a slow reader before it is cut off."""
+LAST_WORDS = 1.0
+"""Seconds that a reader has to take what is queued for it when the node ends."""
 
 
 @asynccontextmanager
-async def private_listener(path: Path, owner: int) -> AsyncIterator[anyio.abc.SocketListener]:
+async def private_listener(path: Path, owner: int) -> AsyncIterator[socket.socket]:
     """A Unix listener at ``path`` with mode 0600 that belongs to uid ``owner``.
 
     The socket appears under its name only once it accepts connections, so that its presence is
@@ -48,20 +50,11 @@ async def private_listener(path: Path, owner: int) -> AsyncIterator[anyio.abc.So
         except BaseException:
             sock.close()
             raise
-    listener = await anyio.abc.SocketListener.from_socket(sock)
     try:
-        yield listener
+        yield sock
     finally:
-        await listener.aclose()
+        sock.close()
         path.unlink(missing_ok=True)
-
-
-def peer_uid(stream: anyio.abc.SocketStream) -> int:
-    """The uid of the process at the other end, as the kernel says (SO_PEERCRED)."""
-    raw: socket.socket = stream.extra(anyio.abc.SocketAttribute.raw_socket)
-    packed = raw.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _pid, uid, _gid = struct.unpack("3i", packed)
-    return int(uid)
 
 
 class ControlServer:
@@ -83,13 +76,20 @@ class ControlServer:
         for client in self._clients:
             client.push(line)
 
-    async def serve(self, listener: anyio.abc.SocketListener) -> None:
+    async def serve(self, listener: socket.socket) -> None:
         """Serve connections until cancelled."""
-        await listener.serve(self._connection)
+        async with anyio.create_task_group() as tasks:
+            while True:
+                await anyio.wait_readable(listener)
+                try:
+                    sock, _ = listener.accept()
+                except (BlockingIOError, ConnectionAbortedError):
+                    continue
+                tasks.start_soon(self._connection, sock)
 
-    async def _connection(self, stream: anyio.abc.SocketStream) -> None:
-        async with stream:
-            if peer_uid(stream) not in (self._owner, 0) or len(self._clients) >= MAX_CLIENTS:
+    async def _connection(self, sock: socket.socket) -> None:
+        async with UnixStream(sock) as stream:
+            if stream.peer_uid() not in (self._owner, 0) or len(self._clients) >= MAX_CLIENTS:
                 return
             client = _Client(self.methods, stream)
             self._clients.add(client)
@@ -100,12 +100,13 @@ class ControlServer:
 
 
 class _Client:
-    def __init__(self, methods: Methods, stream: anyio.abc.SocketStream) -> None:
+    def __init__(self, methods: Methods, stream: UnixStream) -> None:
         self._methods = methods
         self._stream = stream
         self._lines, self._outgoing = anyio.create_memory_object_stream[bytes](BACKLOG)
         self._slots = anyio.Semaphore(MAX_CALLS)
         self._scope = anyio.CancelScope()
+        self._writing = anyio.CancelScope(shield=True)
 
     def push(self, line: bytes) -> None:
         try:
@@ -116,21 +117,26 @@ class _Client:
             pass
 
     async def run(self) -> None:
-        with self._scope, contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+        with self._scope:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._write)
-                await self._read(tasks)
-                tasks.cancel_scope.cancel()
+                try:
+                    await self._read(tasks)
+                finally:
+                    self._lines.close()  # what is queued is still written, the reason of an end above all
+                    self._writing.deadline = anyio.current_time() + LAST_WORDS
+                    tasks.cancel_scope.cancel()
 
     async def _write(self) -> None:
-        async for line in self._outgoing:
-            with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-                await self._stream.send(line)
+        with self._writing:
+            async for line in self._outgoing:
+                with contextlib.suppress(errors.ControlClosedError):
+                    await self._stream.send(line)
 
     async def _read(self, tasks: anyio.abc.TaskGroup) -> None:
         splitter = LineSplitter()
         try:
-            async for data in self._stream:
+            while data := await self._stream.receive():
                 for line in splitter.feed(data):
                     message = decode(line)
                     if not isinstance(message, Request) or message.id is None:
@@ -138,7 +144,8 @@ class _Client:
                     await self._slots.acquire()
                     tasks.start_soon(self._call, message, message.id)
         except errors.ProtocolError as error:  # the stream cannot be trusted any more: say why, and end
-            await self._stream.send(encode_error(None, error))
+            with contextlib.suppress(errors.ControlClosedError):
+                await self._stream.send(encode_error(None, error))
 
     async def _call(self, request: Request, id_: int) -> None:
         try:
