@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -83,7 +84,7 @@ async def agent(role_name: str) -> None:
     role: Role = importlib.import_module(ROLES[role_name]).play
     server: ControlServer
 
-    def publish(kind: str, **data: object) -> None:
+    def publish(kind: str, **data: Any) -> None:
         server.publish(event(kind, node=context.name, **data))
 
     async def ping() -> str:

@@ -8,6 +8,7 @@ standard input; it then says ``done`` with its results and ends. The agent of a 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -27,10 +28,8 @@ DONE = "done"
 
 def say(said: Event) -> None:
     """Write one event as a line; a reader that went away is no error."""
-    try:
+    with contextlib.suppress(BrokenPipeError):
         os.write(sys.stdout.fileno(), msgspec.json.encode(said) + b"\n")
-    except BrokenPipeError:
-        pass
 
 
 def failed_event(error: BaseException, *, node: str = "") -> Event:
@@ -45,7 +44,7 @@ def error_of(failed: Event) -> errors.HopbedError:
 
 
 def run(main: Callable[[], None]) -> NoReturn:
-    """Run a program's ``main`` under the contract: an error becomes a ``failed`` event and its exit status."""
+    """Run a program's ``main`` under the contract; an error becomes ``failed`` and an exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for whoever started us
     try:
         main()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +16,10 @@ from nodes import errors
 from nodes.control.messages import LineSplitter
 from nodes.events import Event
 from nodes.program import DONE, FAILED, READY, error_of
+from orchestrator.tasks import background
 
+_LAST_WORDS = 4096
+_KILL_TIMEOUT = 2.0
 STOP_TIMEOUT = 20.0
 """Seconds that a program has to say ``done`` after it was told to end."""
 
@@ -37,6 +39,8 @@ class Program:
         self._ready = anyio.Event()
         self._ended = anyio.Event()
         self._failure: errors.HopbedError | None = None
+        self._last_words = b""
+        self._reading = anyio.CancelScope(shield=True)  # a cancelled owner still hears how it ends
 
     async def wait_ready(self) -> None:
         """Wait for the ``ready`` event.
@@ -60,6 +64,15 @@ class Program:
         assert self.done is not None  # an end without it is a failure
         return self.done
 
+    async def tell(self, order: Any) -> None:
+        """Give the program an order, a JSON value, as one line on its standard input.
+
+        One that has ended hears nothing; :meth:`wait` says how it ended.
+        """
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                await self._process.stdin.send(msgspec.json.encode(order) + b"\n")
+
     async def stop(self, timeout: float = STOP_TIMEOUT) -> Event:
         """End the program and return its ``done`` event, which holds its results.
 
@@ -75,30 +88,47 @@ class Program:
 
     async def follow(self) -> None:
         """Read what the program says until it ends; the task that does this is its owner's."""
-        splitter = LineSplitter()
         assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        with self._reading:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._listen, self._process.stdout)
+                tasks.start_soon(self._keep_last_words, self._process.stderr)
+            await self._process.wait()
+        if self._failure is None and self.done is None:
+            text = self._last_words.decode(errors="replace").strip()
+            status = self._process.returncode
+            self._failure = errors.NodeError(f"{self.name}: ended with status {status}{text and f': {text}'}")
+        self._ready.set()
+        self._ended.set()
+
+    def release(self) -> None:
+        """Hear no more of the program, and let it go on."""
+        self._reading.cancel()
+
+    async def end(self) -> None:
+        """Make sure that the program is gone: stop it, and kill it if it does not end by itself."""
+        with anyio.CancelScope(shield=True):
+            with contextlib.suppress(errors.HopbedError):
+                await self.stop()
+            if self._process.returncode is None:
+                self._process.kill()
+            with anyio.move_on_after(_KILL_TIMEOUT):
+                await self._ended.wait()
+            self.release()
+
+    async def _listen(self, stdout: anyio.abc.ByteReceiveStream) -> None:
+        splitter = LineSplitter()
         try:
-            async for data in self._process.stdout:
+            async for data in stdout:
                 for line in splitter.feed(data):
                     self._take(msgspec.json.decode(line, type=Event))
         except (errors.ProtocolError, msgspec.DecodeError) as error:
             self._failure = errors.ProtocolError(f"{self.name}: {error}")
-        status = await self._process.wait()
-        if self._failure is None and self.done is None:
-            text = await self._last_words()
-            self._failure = errors.NodeError(f"{self.name}: ended with status {status}{text}")
-        self._ready.set()
-        self._ended.set()
 
-    async def _last_words(self) -> str:
-        if self._process.stderr is None:
-            return ""
-        words = b""
-        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-            while len(words) < 4096:
-                words += await self._process.stderr.receive()
-        text = words.decode(errors="replace").strip()
-        return f": {text}" if text else ""
+    async def _keep_last_words(self, stderr: anyio.abc.ByteReceiveStream) -> None:
+        async for data in stderr:
+            self._last_words = (self._last_words + data)[-_LAST_WORDS:]
 
     def _take(self, said: Event) -> None:
         if said.kind == READY:
@@ -126,18 +156,18 @@ async def run_program(
         HopbedError: it did not become ready, as the type that it said.
     """
     process = await anyio.open_process(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **popen
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        **popen,
     )
     program = Program(name, process, on_event)
-    async with anyio.create_task_group() as tasks:
+    async with background() as tasks:
         tasks.start_soon(program.follow)
         try:
             await program.wait_ready()
             yield program
         finally:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(STOP_TIMEOUT):
-                with contextlib.suppress(errors.HopbedError):
-                    await program.stop(math.inf if program.done else STOP_TIMEOUT)
-            if process.returncode is None:
-                process.kill()
-            tasks.cancel_scope.cancel()
+            await program.end()
