@@ -1,0 +1,78 @@
+"""A node of a running testbed, as a script sees it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+
+import anyio
+
+from nodes import errors
+from orchestrator.control import ControlClient
+from orchestrator.peer import Peer
+from orchestrator.runtimes.base import Runtime
+from orchestrator.topology.plan import NodePlan, RoleName
+
+
+class Node:
+    """One node: run commands in it, and call the methods of its role.
+
+    Attributes:
+        plan: its name, role and addresses.
+        control: its control channel; None for a plain host.
+    """
+
+    def __init__(self, plan: NodePlan, runtime: Runtime, control: ControlClient | None) -> None:
+        self.plan = plan
+        self.control = control
+        self._runtime = runtime
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.plan.name
+
+    @property
+    def address(self) -> str:
+        """The node's IPv6 address on the bridge."""
+        return str(self.plan.address.ip)
+
+    @property
+    def inner_address(self) -> str:
+        """The node's own address behind its tunnel.
+
+        Raises:
+            UsageError: the node is no tunnel's end.
+        """
+        if self.plan.inner_address is None:
+            raise errors.UsageError(f"{self.name} is a {self.plan.role}; it has no inner address")
+        return str(self.plan.inner_address.ip)
+
+    @property
+    def peer(self) -> Peer:
+        """The strongSwan peer in this node.
+
+        Raises:
+            UsageError: the node has another role.
+        """
+        if self.plan.role is not RoleName.PEER or self.control is None:
+            raise errors.UsageError(f"{self.name} is a {self.plan.role}, not a peer")
+        return Peer(self.control)
+
+    async def exec(
+        self, argv: Sequence[str], *, check: bool = True, stdin: bytes | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command in the node to its end, and return what it wrote.
+
+        Raises:
+            NodeError: it ended with a status other than 0, and ``check`` is set.
+        """
+        done = await anyio.run_process(self._runtime.command(self.name, argv), input=stdin, check=False)
+        if check and done.returncode:
+            said = (
+                done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
+            )
+            raise errors.NodeError(
+                f"{self.name}: {' '.join(argv)} ended with status {done.returncode}: {said}"
+            )
+        return done
