@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, Self
 
 from nodes.events import Event
 from orchestrator.topology.plan import RunPlan
@@ -22,28 +22,35 @@ Publish = Callable[[Event], None]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """A run that is up on this machine, as found by its runtime.
-
-    ``owner_alive`` is whether the process that answers for the run still lives; a run that ``up`` left
-    running answers for itself. ``started_ns`` is CLOCK_BOOTTIME.
-    """
+    """A run that is up on this machine, as found by its runtime."""
 
     run_id: str
     runtime: str
     plan: RunPlan
-    detached: bool
 
 
 class Runtime(Protocol):
     """One run in one runtime. Not for use from two tasks at once, save ``command``.
 
-    ``bring_up`` and ``take_down`` are called once each; ``take_down`` is safe at any moment, also after a
+    Made by ``Runtime(detached=...)``: whether the run may outlive this process; if not, whatever ends this
+    process ends the run. Or taken up from another process's run by ``attach``. ``bring_up`` and ``take_down`` are called once each; ``take_down`` is safe at any moment, also after a
     failed or cancelled ``bring_up``, and leaves nothing behind.
     """
 
     name: ClassVar[str]
+    plan: RunPlan
+    """What was brought up, or taken up."""
     python: Sequence[str]
     """Begins a command line that runs our Python inside a node: ``[*python, "-m", "nodes.capture"]``."""
+
+    def __init__(self, *, detached: bool = False) -> None: ...
+
+    async def check(self, plan: RunPlan) -> None:
+        """Find out, before anything is started, whether this machine can run ``plan``.
+
+        Raises:
+            MachineError: it cannot; the text says what is missing and what mends it.
+        """
 
     async def bring_up(self, plan: RunPlan, publish: Publish) -> None:
         """Make the bridge and the nodes, side by side; return once every agent said that it is ready.
@@ -79,3 +86,15 @@ class Runtime(Protocol):
 
     def bridge_interface(self) -> str:
         """The bridge's interface name at :data:`BRIDGE`."""
+
+    @classmethod
+    async def attach(cls, run_id: str) -> Self:
+        """Take up a run that is up, for every method but ``bring_up`` and ``detach``.
+
+        Raises:
+            UsageError: no such run of this user is up.
+        """
+
+    @classmethod
+    async def runs(cls) -> list[RunRecord]:
+        """The runs of this user that are up in this runtime."""

@@ -44,7 +44,11 @@ def mount(source: str, target: Path, fstype: str = "", flags: int = 0, data: str
     """mount(2); ``OSError``, with the target in its text, where the kernel refuses."""
     _checked(
         _libc.mount(
-            source.encode(), os.fsencode(target), fstype.encode() or None, ctypes.c_ulong(flags), data.encode()
+            source.encode(),
+            os.fsencode(target),
+            fstype.encode() or None,
+            ctypes.c_ulong(flags),
+            data.encode(),
         ),
         f"mount {target}",
     )

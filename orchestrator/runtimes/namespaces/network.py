@@ -57,7 +57,7 @@ def join_bridge(node: str, address: str, dad: str, bridge: IPRoute, bridge_index
         NodeError: the address is a duplicate.
     """
     interface = ipaddress.IPv6Interface(address)
-    with IPRoute() as netlink, open("/proc/self/ns/net") as own:
+    with IPRoute() as netlink, Path("/proc/self/ns/net").open() as own:
         netlink.bind(groups=RTMGRP_IPV6_IFADDR)
         bridge.link(
             "add",
@@ -87,7 +87,9 @@ def _wait_usable(netlink: IPRoute, index: int, address: ipaddress.IPv6Address) -
                 continue
             flags = message.get_attr("IFA_FLAGS") or message["flags"]
             if flags & IFA_F_DADFAILED:
-                raise errors.NodeError(f"{address} is in use on the bridge already (duplicate address detection)")
+                raise errors.NodeError(
+                    f"{address} is in use on the bridge already (duplicate address detection)"
+                )
             if not flags & IFA_F_TENTATIVE:
                 return
 

@@ -17,23 +17,30 @@ from orchestrator.runtimes.namespaces import layout
 _PROC = Path("/proc")
 
 
-def supervisors() -> Iterator[tuple[str, int]]:
-    """The run id and the process id of every supervisor on this machine that belongs to this user."""
-    mark = layout.MARK.encode()
+def marked(run_id: str | None = None) -> Iterator[tuple[str, int]]:
+    """The run id and the process id of this user's processes that bear the mark of a run.
+
+    These are the supervisor, what started it (in our own PID namespace), and the processes 1 of nodes (one
+    PID namespace further in).
+    """
     for folder in _PROC.iterdir():
         if not folder.name.isdigit():
             continue
         try:
             words = (folder / "cmdline").read_bytes().split(b"\0")
-            if not any(word.startswith(mark) for word in words) or words[0].endswith((b"unshare", b"setpriv")):
-                continue
-            if folder.stat().st_uid != os.geteuid() or len(_ns_pids(int(folder.name))) != 2:
-                continue
+            mine = folder.stat().st_uid == os.geteuid()
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue  # it ended while we looked, or is not ours to see
-        run_id = next(word for word in words if word.startswith(mark)).removeprefix(mark).decode()
-        if (inside(int(folder.name), layout.NODES)).exists():
-            yield run_id, int(folder.name)
+        for word in words if mine else []:
+            if word.startswith(layout.MARK.encode()):
+                found = word.decode().removeprefix(layout.MARK)
+                if run_id in (None, found):
+                    yield found, int(folder.name)
+
+
+def supervisors() -> Iterator[tuple[str, int]]:
+    """The run id and the process id of every supervisor of this user; it may still be building its run."""
+    return ((run_id, pid) for run_id, pid in marked() if len(_ns_pids(pid)) == 2)
 
 
 def inside(supervisor: int, path: Path) -> Path:

@@ -16,6 +16,8 @@ import msgspec
 
 from nodes import errors
 from nodes.agent import LOG_DIR
+from orchestrator.doctor import probes
+from orchestrator.doctor.finding import Need
 from orchestrator.program import Program
 from orchestrator.runtimes.base import BRIDGE, Publish, RunRecord
 from orchestrator.runtimes.namespaces import layout, register
@@ -23,7 +25,8 @@ from orchestrator.runtimes.namespaces.blueprint import Blueprint, NodeBlueprint
 from orchestrator.runtimes.namespaces.network import BRIDGE_INTERFACE
 from orchestrator.runtimes.namespaces.supervisor import DETACH, GRACE
 from orchestrator.runtimes.plan_json import plan_from_json, plan_to_json
-from orchestrator.topology.plan import NodePlan, RunPlan
+from orchestrator.tasks import gather
+from orchestrator.topology.plan import NodePlan, RoleName, RunPlan
 
 _SUPERVISOR = "orchestrator.runtimes.namespaces.supervisor"
 
@@ -41,56 +44,72 @@ class NamespacesRuntime:
 
     def __init__(self, *, detached: bool = False) -> None:
         self._detachable = detached
-        self._process: anyio.abc.Process | None = None
         self._program: Program | None = None
         self._following: anyio.abc.TaskGroup | None = None
         self._supervisor = 0
-        self._plan: RunPlan
-        self._pids: dict[str, int] = {}
+        self.plan: RunPlan
+        self._process: anyio.abc.Process | None = None
+
+    async def check(self, plan: RunPlan) -> None:
+        """Try what the plan needs (see :meth:`orchestrator.runtimes.base.Runtime.check`)."""
+        needed = [probe() for probe in (*probes.tools, probes.namespaces)]
+        if any(node.role is RoleName.PEER for node in plan.nodes):
+            needed.append(probes.peers(plan.dataplane.value))
+        for finding in await gather(needed):
+            if finding.need is not Need.OPTIONAL:
+                finding.require()
 
     async def bring_up(self, plan: RunPlan, publish: Publish) -> None:
         """Make the bridge and the nodes (see :meth:`orchestrator.runtimes.base.Runtime.bring_up`)."""
-        self._plan = plan
-        self._process = await anyio.open_process(
-            self._command_line(plan), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        self.plan = plan
+        process = await anyio.open_process(
+            self._command_line(plan),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        assert self._process.stdin is not None
-        self._program = Program("supervisor", self._process, publish)
+        assert process.stdin is not None
+        self._process = process
+        self._program = Program("supervisor", process, publish)
         self._following = await anyio.create_task_group().__aenter__()
         self._following.start_soon(self._program.follow)
         with contextlib.suppress(anyio.BrokenResourceError):  # it ended at once: its last words say why
-            await self._process.stdin.send(msgspec.json.encode(_blueprint(plan)) + b"\n")
+            await process.stdin.send(msgspec.json.encode(_blueprint(plan)) + b"\n")
         await self._program.wait_ready()
-        self._supervisor = self._find_supervisor()
+        self._supervisor = _supervisor_of(plan.run_id)
 
     def _command_line(self, plan: RunPlan) -> list[str]:
-        tie = [] if self._detachable else ["setpriv", "--pdeathsig", "KILL"]
+        tie = ["setsid", "--fork"] if self._detachable else ["setpriv", "--pdeathsig", "KILL"]
         user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-        spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
-        return [*tie, "unshare", *user, *spaces, *self.python, "-m", _SUPERVISOR, f"{layout.MARK}{plan.run_id}"]
-
-    def _find_supervisor(self) -> int:
-        assert self._process is not None
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        if not children:
-            raise errors.NodeError("the supervisor ended")
-        return int(children[0])
+        spaces = [
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--net",
+            "--pid",
+            "--fork",
+            "--kill-child=KILL",
+            "--mount-proc",
+        ]
+        return [
+            *tie,
+            "unshare",
+            *user,
+            *spaces,
+            *self.python,
+            "-m",
+            _SUPERVISOR,
+            f"{layout.MARK}{plan.run_id}",
+        ]
 
     async def take_down(self) -> None:
         """End the run, and with it everything that it built."""
-        if self._process is None:
-            if self._supervisor:
-                await _end(self._supervisor)
-            return
         with anyio.CancelScope(shield=True):
             if self._program is not None:
                 with contextlib.suppress(errors.HopbedError):
                     await self._program.stop(GRACE + 2)
-            if self._process.returncode is None:
-                self._process.kill()  # process 1 dies with its parent, and the kernel takes the rest
-            await self._process.wait()
-        self._process = None
+            await _end(self.plan.run_id)
         await self._end_following()
 
     async def _end_following(self) -> None:
@@ -102,8 +121,11 @@ class NamespacesRuntime:
     async def detach(self) -> None:
         """Let the run outlive this process."""
         assert self._process is not None
+        assert self._program is not None
         assert self._process.stdin is not None
         await self._process.stdin.send(DETACH)
+        self._program.release()
+        await self._process.aclose()
         await self._end_following()
 
     def command(self, place: str, argv: Sequence[str], *, tty: bool = False) -> list[str]:  # noqa: ARG002
@@ -119,8 +141,8 @@ class NamespacesRuntime:
 
     def log_dir(self, node: str) -> Path:
         """The node's log folder: the evidence's, or one in the run's own tmpfs."""
-        if self._plan.log_dir is not None:
-            return self._plan.log_dir / node
+        if self.plan.log_dir is not None:
+            return self.plan.log_dir / node
         inner = LOG_DIR if node == BRIDGE else layout.RUN_ROOT / node / LOG_DIR.name
         return register.inside(self._supervisor, inner)
 
@@ -129,46 +151,55 @@ class NamespacesRuntime:
         return BRIDGE_INTERFACE
 
     @classmethod
-    def attach(cls, run_id: str) -> NamespacesRuntime:
+    async def attach(cls, run_id: str) -> NamespacesRuntime:
         """The runtime of a run that is up.
 
         Raises:
             UsageError: no such run of this user is up.
         """
-        for found, pid in register.supervisors():
-            if found == run_id:
-                runtime = cls(detached=True)
-                runtime._supervisor = pid
-                runtime._plan = plan_from_json(register.inside(pid, layout.PLAN).read_text())
-                return runtime
-        raise errors.UsageError(f"no run {run_id} is up in the namespaces runtime; `hopbed ps` lists the runs")
+        runtime = cls(detached=True)
+        runtime._supervisor = _supervisor_of(run_id)
+        runtime.plan = plan_from_json(register.inside(runtime._supervisor, layout.PLAN).read_text())
+        return runtime
 
     @classmethod
-    def runs(cls) -> list[RunRecord]:
+    async def runs(cls) -> list[RunRecord]:
         """The runs of this user that are up."""
         found = []
         for run_id, pid in register.supervisors():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 plan = plan_from_json(register.inside(pid, layout.PLAN).read_text())
-                found.append(RunRecord(run_id=run_id, runtime=cls.name, plan=plan, detached=True))
+                found.append(RunRecord(run_id=run_id, runtime=cls.name, plan=plan))
         return found
 
 
-async def _end(supervisor: int) -> None:
-    """End a run that another process started, and wait until its last process is gone."""
-    try:
-        fd = os.pidfd_open(supervisor)
-    except ProcessLookupError:
-        return
-    try:
-        signal.pidfd_send_signal(fd, signal.SIGTERM)
-        with anyio.move_on_after(GRACE + 2):
+def _supervisor_of(run_id: str) -> int:
+    for found, pid in register.supervisors():
+        if found == run_id:
+            return pid
+    raise errors.UsageError(f"no run {run_id} is up in the namespaces runtime; `hopbed ps` lists the runs")
+
+
+async def _end(run_id: str) -> None:
+    """End every process of a run, and wait until the last is gone."""
+    supervisors = [pid for found, pid in register.supervisors() if found == run_id]
+    others = [pid for _, pid in register.marked(run_id)]
+    for pid in supervisors + others:
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            signal.pidfd_send_signal(fd, signal.SIGTERM)
+            with anyio.move_on_after(GRACE + 2):
+                await anyio.wait_readable(fd)
+                continue
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
             await anyio.wait_readable(fd)
-            return
-        signal.pidfd_send_signal(fd, signal.SIGKILL)
-        await anyio.wait_readable(fd)
-    finally:
-        os.close(fd)
+        except ProcessLookupError:
+            continue
+        finally:
+            os.close(fd)
 
 
 def _blueprint(plan: RunPlan) -> Blueprint:

@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from pyroute2.netlink.exceptions import NetlinkError
@@ -111,6 +112,11 @@ class Supervisor:
         self._check_ready()
         while not self._ending:
             self._step(None)
+        if self._is_ready():
+            self._end_nodes()
+
+    def _end_nodes(self) -> None:
+        """Let the nodes end by themselves, so that daemons take leave and logs are whole."""
         for node in self._nodes.values():
             os.kill(node.pid, signal.SIGTERM)
         deadline = time.monotonic() + GRACE
@@ -171,8 +177,11 @@ class Supervisor:
         else:
             program.say(said)
 
+    def _is_ready(self) -> bool:
+        return all(node.ready for node in self._nodes.values())
+
     def _check_ready(self) -> None:
-        if all(node.ready for node in self._nodes.values()):
+        if self._is_ready():
             self._say(program.READY)
 
     def _reap(self) -> None:
@@ -198,7 +207,7 @@ class Supervisor:
                 self._end()
             del self._nodes[pid]
 
-    def _say(self, kind: str, node: str = "", **data: object) -> None:
+    def _say(self, kind: str, node: str = "", **data: Any) -> None:
         if not self._detached:
             program.say(event(kind, node=node, **data))
 
