@@ -46,12 +46,14 @@ def plan_run(
     dataplane: Dataplane = Dataplane.AUTO,
     nodes: tuple[str, ...] | None = None,
 ) -> RunPlan:
-    """A new run of ``topology`` with an id and a prefix of its own; of ``nodes`` alone where they are named."""
+    """A new run of ``topology`` with an id and a prefix of its own; of ``nodes`` alone if they are named."""
     site = random_site()
     return RunPlan(
         run_id=secrets.token_hex(4),
         network=_moved_network(topology.network, site),
-        nodes=tuple(_moved_node(node, site) for node in topology.nodes if nodes is None or node.name in nodes),
+        nodes=tuple(
+            _moved_node(node, site) for node in topology.nodes if nodes is None or node.name in nodes
+        ),
         owner=owner,
         log_dir=log_dir,
         compose_file=topology.file.resolve(),

@@ -16,7 +16,9 @@ from orchestrator.topology.plan import RoleName
 
 def _without_extensions(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: item for key, item in value.items() if key == "x-hopbed" or not str(key).startswith("x-")}
+        return {
+            key: item for key, item in value.items() if key == "x-hopbed" or not str(key).startswith("x-")
+        }
     return value
 
 

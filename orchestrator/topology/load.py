@@ -68,7 +68,9 @@ def _read(path: Path) -> CommentedMap:
     except YAMLError as error:
         raise errors.TopologyError(f"{path}: not YAML: {error}") from None
     if not isinstance(document, CommentedMap):
-        raise errors.TopologyError(f"{path}:1: not a compose file: a mapping with services and networks is wanted")
+        raise errors.TopologyError(
+            f"{path}:1: not a compose file: a mapping with services and networks is wanted"
+        )
     return document
 
 
@@ -85,7 +87,11 @@ def _line(document: Any, location: Location) -> int:
     line, here = 1, document
     for part in location:
         if isinstance(here, CommentedMap):
-            holder = next((held for held in (here, *_merged(here)) if part in held.lc.data), None) if here.lc.data else None
+            holder = (
+                next((held for held in (here, *_merged(here)) if part in held.lc.data), None)
+                if here.lc.data
+                else None
+            )
             if holder is None:
                 break
             line = holder.lc.key(part)[0] + 1
@@ -176,12 +182,16 @@ class _Checked:
     def _node(self, name: str, service: Service) -> NodePlan:
         here: Location = ("services", name)
         if not _NAME.fullmatch(name) or name == BRIDGE:
-            rule = "a node's name has 1 to 15 lower-case letters, digits and inner hyphens, and is not 'bridge'"
+            rule = (
+                "a node's name has 1 to 15 lower-case letters, digits and inner hyphens, and is not 'bridge'"
+            )
             raise self._fail(here, rule)
         role = service.hopbed.role
         command = [service.command] if isinstance(service.command, str) else service.command
         if command is not None and command != [role.value]:
-            raise self._fail((*here, "command"), f"must be [{role}], for x-hopbed says that the role is {role}")
+            raise self._fail(
+                (*here, "command"), f"must be [{role}], for x-hopbed says that the role is {role}"
+            )
         return NodePlan(
             name=name,
             role=role,
@@ -212,12 +222,16 @@ class _Checked:
         where = (*here, "x-hopbed", "inner")
         if role not in _TUNNEL_ROLES:
             if inner is not None:
-                raise self._fail(where, f"a {role} is no tunnel's end; inner is for {', '.join(_TUNNEL_ROLES)}")
+                raise self._fail(
+                    where, f"a {role} is no tunnel's end; inner is for {', '.join(_TUNNEL_ROLES)}"
+                )
             return None
         if inner is None:
             raise self._fail(here, f"x-hopbed.inner is missing: a {role} needs the prefix behind its tunnel")
         if not inner.subnet_of(self._site):
-            raise self._fail(where, f"{inner} is not in {self._site}, which each run replaces with its own prefix")
+            raise self._fail(
+                where, f"{inner} is not in {self._site}, which each run replaces with its own prefix"
+            )
         for other, whose in self._inner.items():
             if inner.overlaps(other):
                 raise self._fail(where, f"{inner} overlaps {other} of {whose}")
