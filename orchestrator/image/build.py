@@ -1,0 +1,125 @@
+"""Says whether the node image is there and current, and builds it."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import enum
+import io
+from pathlib import Path
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound
+
+from nodes import errors
+from orchestrator.image.base import Say, base_image
+from orchestrator.image.content import (
+    CONTENT_LABEL,
+    DOCKERFILE,
+    RELEASES,
+    REPOSITORY,
+    ROOT,
+    build_context,
+    content_hash,
+    sources,
+    tag,
+)
+from orchestrator.image.wheels import wheels
+
+LAST_LINES = 30
+"""Lines of a failed build that its error holds."""
+
+
+class State(enum.StrEnum):
+    """How an image stands to the sources that it is built from."""
+
+    ABSENT = "absent"
+    STALE = "stale"
+    CURRENT = "current"
+
+
+def state(client: docker.DockerClient, release: str, root: Path = ROOT) -> State:
+    """Whether the engine has the node image for ``release``, built from the sources as they are now."""
+    try:
+        image = client.images.get(tag(release))
+    except ImageNotFound:
+        return State.ABSENT
+    current = image.labels.get(CONTENT_LABEL) == content_hash(sources(root))
+    return State.CURRENT if current else State.STALE
+
+
+def require(client: docker.DockerClient, name: str, root: Path = ROOT) -> None:
+    """Check that the engine has the image ``name``, and, if it is a node image of ours, that it is current.
+
+    Raises:
+        MachineError: it has not; the text holds the command that mends it.
+    """
+    repository, _, release = name.partition(":")
+    if repository == REPOSITORY and release in RELEASES:
+        found = state(client, release, root)
+        why = "is not built" if found is State.ABSENT else "was built from other sources than these"
+        if found is not State.CURRENT:
+            raise errors.MachineError(f"the node image {name} {why}: run `make image RELEASE={release}`")
+        return
+    try:
+        client.images.get(name)
+    except ImageNotFound:
+        raise errors.MachineError(f"the engine has no image {name}: pull or build it first") from None
+
+
+def build(
+    client: docker.DockerClient, release: str, say: Say, *, fresh: bool = False, root: Path = ROOT
+) -> str:
+    """Build the node image for ``release`` unless it is current; returns its name.
+
+    ``fresh`` builds in any case, from a base and packages as Debian serves them now; ``say`` hears each step.
+
+    Raises:
+        ParameterError: the image cannot be made of this release.
+        MachineError: the machine lacks something; the text says what and how to mend it.
+    """
+    name = tag(release)
+    if not fresh and state(client, release, root) is State.CURRENT:
+        say(f"{name} is current")
+        return name
+    base = base_image(client, release, say, fresh=fresh)
+    content = sources(root)
+    say(f"building {name} from {base}")
+    needed = wheels(release, client.version()["Arch"], root)
+    stream = client.api.build(
+        fileobj=io.BytesIO(build_context([*content, *needed])),
+        custom_context=True,
+        dockerfile=DOCKERFILE,
+        tag=name,
+        buildargs={"BASE": base, "RELEASE": release},
+        labels={CONTENT_LABEL: content_hash(content)},
+        nocache=fresh,
+        rm=True,
+        forcerm=True,
+        decode=True,
+    )
+    _follow(stream, name, say)
+    _remove_superseded(client)
+    say(f"{name} is built")
+    return name
+
+
+def _follow(stream: collections.abc.Iterable[dict[str, str]], name: str, say: Say) -> None:
+    last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
+    try:
+        for said in stream:
+            if "error" in said:
+                raise errors.MachineError(f"building {name} failed: {said['error']}\n{''.join(last)}")
+            line = said.get("stream", "")
+            last.append(line)
+            if line.startswith("Step "):
+                say(line.strip())
+    except (DockerException, OSError) as error:
+        raise errors.MachineError(f"building {name} failed: {error}") from error
+
+
+def _remove_superseded(client: docker.DockerClient) -> None:
+    """Remove the node images that newer ones took the name from."""
+    for image in client.images.list(filters={"dangling": True, "label": CONTENT_LABEL}):
+        with contextlib.suppress(APIError):  # a container still runs it: the next build removes it
+            client.images.remove(str(image.id))

@@ -1,0 +1,82 @@
+"""The node image on a live engine: it says how it stands, and its entry point does what a node needs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+from docker.models.containers import Container
+
+from nodes import errors
+from orchestrator.image import State, connect, require, state
+from orchestrator.image.content import ROOT
+
+pytestmark = pytest.mark.docker
+
+IMAGE = "hopbed-node:bookworm"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[docker.DockerClient]:
+    client = connect()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what the image is built from."""
+    for folder in ("images", "nodes"):
+        shutil.copytree(
+            ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("build", "__pycache__")
+        )
+    return tmp_path
+
+
+@pytest.fixture
+def plain_host(engine: docker.DockerClient) -> Iterator[Container]:
+    container = engine.containers.run(IMAGE, ["host"], detach=True, init=True, network_mode="none")
+    yield container
+    container.remove(force=True)
+
+
+def test_image_built_from_these_sources_is_current(engine: docker.DockerClient, checkout: Path):
+    assert state(engine, "bookworm", checkout) is State.CURRENT
+    require(engine, IMAGE, checkout)
+
+
+def test_image_is_stale_once_a_module_of_the_nodes_changed(engine: docker.DockerClient, checkout: Path):
+    with (checkout / "nodes/agent.py").open("a") as module:
+        module.write("# changed\n")
+    assert state(engine, "bookworm", checkout) is State.STALE
+    with pytest.raises(errors.MachineError, match="make image RELEASE=bookworm"):
+        require(engine, IMAGE, checkout)
+
+
+def test_another_image_that_the_engine_lacks_is_a_machine_error_that_names_it(engine: docker.DockerClient):
+    with pytest.raises(errors.MachineError, match="no image hopbed-nothing:here"):
+        require(engine, "hopbed-nothing:here")
+
+
+def test_a_plain_host_ends_well_when_it_is_told_to(plain_host: Container):
+    plain_host.kill("SIGTERM")
+    assert plain_host.wait(timeout=60)["StatusCode"] == 0
+
+
+def test_a_plain_host_runs_what_it_is_asked_to(plain_host: Container):
+    status, output = plain_host.exec_run(["/usr/lib/ipsec/charon", "--version"])
+    assert (status, output.strip()) == (0, b"Linux strongSwan 5.9.8")
+
+
+def test_a_role_that_does_not_exist_is_a_usage_error(engine: docker.DockerClient):
+    container = engine.containers.run(IMAGE, ["router"], detach=True, network_mode="none")
+    try:
+        assert container.wait(timeout=60)["StatusCode"] == errors.UsageError.exit_status
+        said = json.loads(container.logs(stdout=True, stderr=False))
+        assert (said["kind"], said["data"]["type"]) == ("failed", "UsageError")
+    finally:
+        container.remove(force=True)
