@@ -1,0 +1,89 @@
+# Hopbed's targets; `make` alone lists them. Each does what it needs first, on a bare Debian or Ubuntu.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+RUNTIME ?= auto# auto, namespaces or docker
+RELEASE ?= bookworm# the Debian release of the node image: bookworm or trixie
+FRESH ?=# FRESH=1: build the image anew, with Debian's packages of today
+UPGRADE ?=# UPGRADE=1: lock the newest versions instead of keeping those that still fit
+PYTEST ?=# more arguments for pytest
+
+VENV := .venv
+READY := $(VENV)/.ready
+PYTHON := $(VENV)/bin/python
+HOPBED := setup/with-docker.sh $(VENV)/bin/hopbed
+IMAGE := setup/with-docker.sh $(PYTHON) -m orchestrator.image --release $(RELEASE)
+
+.PHONY: demo
+demo: setup image-for-$(RUNTIME) ## two strongSwan peers rekey under traffic; ends with a verdict and a report [RUNTIME=docker]
+	@out=evidence/demo-$$(date +%Y%m%d-%H%M%S); status=0; \
+	$(HOPBED) run rekey -p ike=2 -p count=5 --runtime $(RUNTIME) --out $$out || status=$$?; \
+	[ ! -d $$out ] || echo "report folder: $$out"; exit $$status
+
+.PHONY: test
+test: setup lint image-for-auto ## lint, strict type check and every test, on both runtimes [PYTEST=...]
+	setup/with-docker.sh $(PYTHON) -m pytest $(PYTEST)
+
+.PHONY: up
+up: setup image-for-$(RUNTIME) ## bring up the testbed of compose.yaml and leave it running [RUNTIME=docker]
+	$(HOPBED) up --runtime $(RUNTIME)
+
+.PHONY: down
+down: setup ## take down what `make up` left running
+	$(HOPBED) down
+
+.PHONY: image
+image: setup ## build the node image unless it is current [RELEASE=trixie] [FRESH=1]
+	@$(IMAGE) $(if $(FRESH),--fresh)
+
+.PHONY: image-for-auto image-for-docker image-for-namespaces
+image-for-auto: setup
+	@$(IMAGE) --if-engine
+image-for-docker: image
+image-for-namespaces:
+
+.PHONY: engine
+engine: ## install and start Docker Engine where none answers
+	@setup/engine.sh
+
+.PHONY: setup
+setup: packages $(READY) ## install what a run needs: Debian packages and the locked virtual environment
+
+.PHONY: packages
+packages:
+	@setup/packages.sh
+
+$(READY): requirements.lock pyproject.toml setup/venv.sh | packages
+	@setup/venv.sh
+	@touch $@
+
+.PHONY: lint
+lint: setup ## ruff, mypy --strict, and shellcheck where it is installed
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+	$(PYTHON) -m mypy setup/dockerd.py
+	@if command -v shellcheck >/dev/null; then \
+		set -x; shellcheck setup/*.sh images/*.sh images/hopbed-node .ci/run; \
+	else echo "shellcheck is not installed: the shell scripts were not checked"; fi
+
+# Options and index addresses stay out of the locks: they are this machine's, not the project's.
+PIP_COMPILE := $(PYTHON) -m piptools compile --quiet --no-config --allow-unsafe --generate-hashes --strip-extras \
+	--no-annotate --no-header --no-emit-options --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	$(if $(UPGRADE),--upgrade)
+
+.PHONY: lock
+lock: setup ## pin requirements.lock and images/requirements.lock anew [UPGRADE=1]
+	$(PIP_COMPILE) --extra dev --output-file requirements.lock pyproject.toml
+	$(PIP_COMPILE) --constraint requirements.lock --output-file images/requirements.lock images/requirements.in
+
+.PHONY: clean
+clean: ## remove what make made here: the virtual environment, wheels and caches (images and evidence stay)
+	rm -rf $(VENV) images/build build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
