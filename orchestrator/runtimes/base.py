@@ -33,8 +33,9 @@ class Runtime(Protocol):
     """One run in one runtime. Not for use from two tasks at once, save ``command``.
 
     Made by ``Runtime(detached=...)``: whether the run may outlive this process; if not, whatever ends this
-    process ends the run. Or taken up from another process's run by ``attach``. ``bring_up`` and ``take_down`` are called once each; ``take_down`` is safe at any moment, also after a
-    failed or cancelled ``bring_up``, and leaves nothing behind.
+    process ends the run. Or taken up from another process's run by ``attach``. ``bring_up`` and
+    ``take_down`` are called once each; ``take_down`` is safe at any moment, also after a failed or cancelled
+    ``bring_up``, and leaves nothing behind.
     """
 
     name: ClassVar[str]

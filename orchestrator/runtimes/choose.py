@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nodes import errors
-from orchestrator.runtimes.base import Runtime, RunRecord
+from orchestrator.runtimes.base import RunRecord, Runtime
 
 AUTO = "auto"
 NAMES = ("namespaces", "docker")

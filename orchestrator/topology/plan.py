@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 
+DEFAULT_IMAGE = "hopbed-node:bookworm"
+"""The node image of the default testbed."""
+
+
 class RoleName(enum.StrEnum):
     """The roles that a service may have."""
 
@@ -52,7 +56,7 @@ class NodePlan:
     role: RoleName
     address: ipaddress.IPv6Interface
     inner: ipaddress.IPv6Network | None = None
-    image: str = "hopbed-node:bookworm"
+    image: str = DEFAULT_IMAGE
     cap_add: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     sysctls: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar, Self
 
 import anyio
 import anyio.abc
@@ -39,7 +40,7 @@ class NamespacesRuntime:
             with this process, whatever ends that.
     """
 
-    name = "namespaces"
+    name: ClassVar[str] = "namespaces"
     python: Sequence[str] = (sys.executable,)
 
     def __init__(self, *, detached: bool = False) -> None:
@@ -151,7 +152,7 @@ class NamespacesRuntime:
         return BRIDGE_INTERFACE
 
     @classmethod
-    async def attach(cls, run_id: str) -> NamespacesRuntime:
+    async def attach(cls, run_id: str) -> Self:
         """The runtime of a run that is up.
 
         Raises:

@@ -1,0 +1,25 @@
+"""The scenarios that Hopbed brings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nodes import errors
+from orchestrator.scenarios import rekey, tunnel
+from orchestrator.scenarios.scenario import Scenario
+
+SCENARIOS: Mapping[str, Scenario[Any]] = {
+    scenario.name: scenario for scenario in (tunnel.SCENARIO, rekey.SCENARIO)
+}
+
+
+def find(name: str) -> Scenario[Any]:
+    """The scenario called ``name``.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in SCENARIOS:
+        raise errors.UsageError(f"no scenario {name!r}; there are {', '.join(SCENARIOS)} (`hopbed list`)")
+    return SCENARIOS[name]

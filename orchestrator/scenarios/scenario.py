@@ -1,0 +1,77 @@
+"""What a scenario is, and how its parameters are read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from nodes import errors
+from orchestrator.scenarios.stage import Stage
+
+
+class Parameters(BaseModel):
+    """The base of a scenario's parameters; each field's description is what ``hopbed list`` shows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scenario(Generic[P]):
+    """A scenario.
+
+    Attributes:
+        name: what ``hopbed run`` calls it.
+        summary: one line.
+        nodes: the nodes of the default testbed that it needs; no others are brought up.
+        parameters: the type of its parameters.
+        play: acts on the testbed that is up, and says on the stage what was expected and measured.
+        inspect: looks at the captures when the play is over, and says what they show.
+    """
+
+    name: str
+    summary: str
+    nodes: tuple[str, ...]
+    parameters: type[P]
+    play: Callable[[Stage, P], Awaitable[None]]
+    inspect: Callable[[Stage, P], None] | None = None
+
+    def parse(self, given: Iterable[str]) -> P:
+        """The parameters from ``name=value`` words.
+
+        Raises:
+            ParameterError: one does not exist, is given twice, or is out of its range.
+        """
+        values: dict[str, str] = {}
+        for word in given:
+            name, equals, value = word.partition("=")
+            if not equals:
+                raise errors.ParameterError(f"{self.name}: {word!r} is not NAME=VALUE")
+            if name in values:
+                raise errors.ParameterError(f"{self.name}: {name} is given twice")
+            values[name] = value
+        return self.validate(values)
+
+    def validate(self, values: dict[str, Any]) -> P:
+        """The parameters from values by name.
+
+        Raises:
+            ParameterError: one does not exist, or is out of its range.
+        """
+        try:
+            return self.parameters.model_validate(values)
+        except ValidationError as error:
+            found = error.errors()[0]
+            name = ".".join(str(part) for part in found["loc"])
+            if found["type"] == "extra_forbidden":
+                known = ", ".join(self.parameters.model_fields)
+                raise errors.ParameterError(
+                    f"{self.name}: there is no parameter {name!r}; it has {known}"
+                ) from None
+            what = found["msg"][:1].lower() + found["msg"][1:]
+            raise errors.ParameterError(f"{self.name}: {name}={found.get('input')}: {what}") from None

@@ -1,0 +1,61 @@
+"""What a scenario plays on: the testbed that is up, and what is to stand in the verdict."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from orchestrator.evidence.verdict import Check
+from orchestrator.flows import FlowResult, Flows, FlowSpec, run_flows
+from orchestrator.testbed import Testbed
+
+
+class Stage:
+    """One play.
+
+    Attributes:
+        bed: the testbed.
+        random: where every random choice of a scenario comes from, so that the seed replays it.
+        checks: what was expected and measured so far.
+        flows: the results of the flows that have ended.
+        dataplane: what carried ESP, once a scenario found out; empty where none did.
+        versions: of the daemons that took part.
+        captures: the captures by place, once the play is over: for :attr:`Scenario.inspect`.
+    """
+
+    def __init__(self, bed: Testbed, seed: int) -> None:
+        self.bed = bed
+        self.random = random.Random(seed)
+        self.checks: list[Check] = []
+        self.flows: list[FlowResult] = []
+        self.dataplane = ""
+        self.versions: dict[str, str] = {}
+        self.captures: Mapping[str, Path] = {}
+
+    def check(self, name: str, *, expected: str, measured: str, passed: bool) -> None:
+        """Check that something is as it was expected."""
+        self.add(Check.of(name, expected=expected, measured=measured, passed=passed))
+
+    def add(self, check: Check) -> None:
+        """Put a check into the verdict, and on the stream."""
+        self.checks.append(check)
+        self.bed.events.say("check", **msgspec.to_builtins(check))
+
+    @asynccontextmanager
+    async def traffic(self, specs: Sequence[FlowSpec]) -> AsyncIterator[Flows]:
+        """Flows that are under way for the length of the context; their results go into the verdict.
+
+        Raises:
+            FlowError: an end of a flow did not start, or ended early.
+        """
+        running: Flows | None = None
+        try:
+            async with run_flows(self.bed.runtime, specs, publish=self.bed.events.publish) as running:
+                yield running
+        finally:
+            if running is not None:
+                self.flows += running.results
