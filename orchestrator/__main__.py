@@ -1,0 +1,5 @@
+"""``python -m orchestrator`` is ``hopbed``."""
+
+from orchestrator.cli import main
+
+main()

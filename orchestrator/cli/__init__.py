@@ -1,0 +1,29 @@
+"""The command line: ``hopbed`` and its verbs."""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.cli.bed import down, exec_, ps, shell, up
+from orchestrator.cli.capture import capture
+from orchestrator.cli.doctor import doctor
+from orchestrator.cli.scenario import list_, run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="hopbed")
+def hopbed() -> None:
+    """A testbed for moving, encrypted IPv6 traffic, with a verdict that has packets as evidence.
+
+    Exit status: 0 pass · 1 verdict failed · 2 usage · 3 the machine lacks something (`hopbed doctor` says
+    what) · 4 a node failed · 5 clean-up failed · 130/143 ended by a signal.
+    """
+
+
+for _verb in (up, down, ps, exec_, shell, run, list_, doctor, capture):
+    hopbed.add_command(_verb)
+
+
+def main() -> None:
+    """The entry point of the console script."""
+    hopbed()

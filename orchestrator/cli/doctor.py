@@ -1,0 +1,44 @@
+"""The verb ``doctor``."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nodes.errors import MachineError
+from orchestrator.cli.execute import execute
+from orchestrator.cli.options import json_option
+from orchestrator.doctor.examine import Examination, examine
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Say what this machine can do, and the command that mends what it cannot."""
+
+    async def verb() -> int:
+        found = await examine()
+        if as_json:
+            click.echo(msgspec.json.encode(found))
+        else:
+            Console().print(_table(found))
+            for name, able in (("namespaces", found.namespaces), ("docker", found.docker)):
+                click.echo(f"{name} runtime: {'ready' if able else 'not usable here'}")
+        return 0 if found.namespaces or found.docker else MachineError.exit_status
+
+    execute(verb)
+
+
+def _table(found: Examination) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "what", "found", "without it", "to mend it"):
+        table.add_column(column, overflow="fold")
+    for finding in found.findings:
+        if finding.present:
+            table.add_row(Text("✓", "green"), finding.name, finding.detail)
+        else:
+            table.add_row(Text("✗", "red"), finding.name, finding.detail, f"no {finding.lost}", finding.mend)
+    return table

@@ -1,0 +1,58 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.topology.plan import Dad, Dataplane
+
+_RUNTIMES = ("auto", "namespaces", "docker")
+
+
+def testbed_options(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """``--file``, ``--runtime``, ``--dad``, ``--dataplane``: which testbed, and where."""
+    for option in (
+        click.option(
+            "--dataplane",
+            type=click.Choice([*Dataplane]),
+            default=Dataplane.AUTO,
+            show_default=True,
+            help="What carries ESP; auto takes the kernel where it can.",
+        ),
+        click.option(
+            "--dad",
+            type=click.Choice([*Dad]),
+            default=Dad.NODAD,
+            show_default=True,
+            help="Duplicate address detection.",
+        ),
+        click.option(
+            "--runtime",
+            type=click.Choice(_RUNTIMES),
+            default="auto",
+            envvar="RUNTIME",
+            show_default=True,
+            show_envvar=True,
+            help="Where the nodes run; auto takes Docker where an engine answers.",
+        ),
+        click.option(
+            "-f",
+            "--file",
+            type=click.Path(path_type=Path),
+            default=Path("compose.yaml"),
+            show_default=True,
+            help="The compose file.",
+        ),
+    ):
+        verb = option(verb)
+    return verb
+
+
+run_option = click.option(
+    "--run", "run_id", help="The run, by the beginning of its id; needed where several are up."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, for a machine to read.")
