@@ -30,9 +30,7 @@ from orchestrator.topology.plan import Dad, Dataplane, RoleName
 @testbed_options
 @json_option
 @click.argument("nodes", nargs=-1)
-def up(
-    file: Path, runtime: str, dad: Dad, dataplane: Dataplane, nodes: tuple[str, ...], as_json: bool
-) -> None:
+def up(file: Path, runtime: str, dad: str, dataplane: str, nodes: tuple[str, ...], as_json: bool) -> None:
     """Bring the testbed up (or just NODES of it) and leave it running; `hopbed down` ends it."""
 
     async def verb() -> None:

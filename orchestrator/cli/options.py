@@ -18,15 +18,15 @@ def testbed_options(verb: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option(
             "--dataplane",
-            type=click.Choice([*Dataplane]),
-            default=Dataplane.AUTO,
+            type=click.Choice([one.value for one in Dataplane]),
+            default=Dataplane.AUTO.value,
             show_default=True,
             help="What carries ESP; auto takes the kernel where it can.",
         ),
         click.option(
             "--dad",
-            type=click.Choice([*Dad]),
-            default=Dad.NODAD,
+            type=click.Choice([one.value for one in Dad]),
+            default=Dad.NODAD.value,
             show_default=True,
             help="Duplicate address detection.",
         ),

@@ -59,6 +59,7 @@ class Service(_Strict):
     hopbed: HopbedFields = Field(alias="x-hopbed")
     image: str
     networks: dict[str, Attachment]
+    hostname: str | None = None
     command: list[str] | str | None = None
     init: bool = False
     cap_add: list[str] = []

@@ -192,6 +192,8 @@ class _Checked:
             raise self._fail(
                 (*here, "command"), f"must be [{role}], for x-hopbed says that the role is {role}"
             )
+        if service.hostname not in (None, name):
+            raise self._fail((*here, "hostname"), f"must be {name}, for that is what the other nodes call it")
         return NodePlan(
             name=name,
             role=role,

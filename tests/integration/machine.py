@@ -54,23 +54,25 @@ def traces(run_id):
         found |= {f"{kind} {line}" for line in docker_lines(*words)}
     found |= {f"mount {line}" for line in _text(Path("/proc/self/mounts")).splitlines() if run_id in line}
     for folder in (Path("/tmp"), Path("/run"), Path("/var/tmp"), Path("/dev/shm")):
-        found |= {f"file {path}" for path in folder.glob(f"**/*{run_id}*")}
+        for parent, folders, files in os.walk(folder):
+            found |= {f"file {parent}/{name}" for name in (*folders, *files) if run_id in name}
     return found
 
 
-def interfaces():
-    """The names of the interfaces of this network namespace."""
-    return {path.name for path in Path("/sys/class/net").iterdir()}
-
-
-def network_namespaces():
-    """The network namespaces that a process is in."""
+def network_namespaces(pids=None):
+    """The network namespaces, but our own, that processes are in: those of ``pids``, or all."""
     found = set()
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if folder.name.isdigit():
+            if folder.name.isdigit() and (pids is None or int(folder.name) in pids):
                 found.add(os.readlink(folder / "ns" / "net"))
-    return found
+    return found - {os.readlink("/proc/self/ns/net")}
+
+
+def containers_processes(run_id):
+    """The first process of each container of a run."""
+    ids = docker_lines("ps", "-q", "--filter", f"name={run_id}")
+    return {int(pid) for pid in docker_lines("inspect", "--format", "{{.State.Pid}}", *ids)} if ids else set()
 
 
 def wait_until_gone(run_id, seconds):

@@ -109,6 +109,10 @@ def test_a_command_that_contradicts_the_role_is_refused(refusal):
     assert "must be [host], for x-hopbed says that the role is host" in refusal("[host]", "[peer]")
 
 
+def test_a_host_name_other_than_the_nodes_is_refused(refusal):
+    assert "must be host, for that is what" in refusal("hostname: host", "hostname: other")
+
+
 def test_a_peer_needs_an_inner_prefix(refusal):
     assert "x-hopbed.inner is missing" in refusal(', inner: "fd68:6f70:6264:a::/64"', "")
 

@@ -21,5 +21,12 @@ PLAN = RUN_ROOT / "plan.json"
 NODES = RUN_ROOT / "nodes.json"
 HOSTS = RUN_ROOT / "hosts"
 
+BRIDGE_INTERFACE = "bridge"
+NODE_INTERFACE = "eth0"
+DETACH = b"detach\n"
+"""What the supervisor is told on its standard input to let its run outlive whoever started it."""
+GRACE = 3.0
+"""Seconds that the nodes have to end by themselves after SIGTERM, so that logs are whole."""
+
 MARK = "hopbed-run="
 """A supervisor's command line holds this and the run's id: the process table is the register of runs."""

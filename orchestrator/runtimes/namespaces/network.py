@@ -13,9 +13,8 @@ from pyroute2.netlink.rtnl import RTMGRP_IPV6_IFADDR
 from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_DADFAILED, IFA_F_NODAD, IFA_F_OPTIMISTIC, IFA_F_TENTATIVE
 
 from nodes import errors
+from orchestrator.runtimes.namespaces.layout import BRIDGE_INTERFACE, NODE_INTERFACE
 
-BRIDGE_INTERFACE = "bridge"
-NODE_INTERFACE = "eth0"
 _SYSCTL = Path("/proc/sys/net/ipv6/conf")
 
 

@@ -23,8 +23,6 @@ from orchestrator.program import Program
 from orchestrator.runtimes.base import BRIDGE, Publish, RunRecord
 from orchestrator.runtimes.namespaces import layout, register
 from orchestrator.runtimes.namespaces.blueprint import Blueprint, NodeBlueprint
-from orchestrator.runtimes.namespaces.network import BRIDGE_INTERFACE
-from orchestrator.runtimes.namespaces.supervisor import DETACH, GRACE
 from orchestrator.runtimes.plan_json import plan_from_json, plan_to_json
 from orchestrator.tasks import gather
 from orchestrator.topology.plan import NodePlan, RoleName, RunPlan
@@ -109,7 +107,7 @@ class NamespacesRuntime:
         with anyio.CancelScope(shield=True):
             if self._program is not None:
                 with contextlib.suppress(errors.HopbedError):
-                    await self._program.stop(GRACE + 2)
+                    await self._program.stop(layout.GRACE + 2)
             await _end(self.plan.run_id)
         await self._end_following()
 
@@ -124,7 +122,7 @@ class NamespacesRuntime:
         assert self._process is not None
         assert self._program is not None
         assert self._process.stdin is not None
-        await self._process.stdin.send(DETACH)
+        await self._process.stdin.send(layout.DETACH)
         self._program.release()
         await self._process.aclose()
         await self._end_following()
@@ -149,7 +147,7 @@ class NamespacesRuntime:
 
     def bridge_interface(self) -> str:
         """The bridge's interface name at its place."""
-        return BRIDGE_INTERFACE
+        return layout.BRIDGE_INTERFACE
 
     @classmethod
     async def attach(cls, run_id: str) -> Self:
@@ -192,7 +190,7 @@ async def _end(run_id: str) -> None:
             continue
         try:
             signal.pidfd_send_signal(fd, signal.SIGTERM)
-            with anyio.move_on_after(GRACE + 2):
+            with anyio.move_on_after(layout.GRACE + 2):
                 await anyio.wait_readable(fd)
                 continue
             signal.pidfd_send_signal(fd, signal.SIGKILL)

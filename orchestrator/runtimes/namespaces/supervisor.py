@@ -29,10 +29,6 @@ from orchestrator.runtimes.namespaces.blueprint import Blueprint, NodeBlueprint
 from orchestrator.runtimes.namespaces.network import explain, make_bridge
 from orchestrator.runtimes.namespaces.node_init import NODE_UP, enter_node, serve
 
-DETACH = b"detach\n"
-GRACE = 3.0
-"""Seconds that the nodes have to end by themselves after SIGTERM, so that logs are whole."""
-
 
 class _Node:
     """A node as the supervisor sees it: its process 1 and the pipe that it speaks on."""
@@ -119,7 +115,7 @@ class Supervisor:
         """Let the nodes end by themselves, so that daemons take leave and logs are whole."""
         for node in self._nodes.values():
             os.kill(node.pid, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + layout.GRACE
         while self._nodes and (left := deadline - time.monotonic()) > 0:
             self._step(left)
 
@@ -137,7 +133,7 @@ class Supervisor:
         self._ending = True
 
     def _command(self) -> None:
-        if os.read(self._commands, len(DETACH)) == DETACH:
+        if os.read(self._commands, len(layout.DETACH)) == layout.DETACH:
             self._detached = True
             null = os.open("/dev/null", os.O_RDWR)
             for fd in (0, 1, 2):
