@@ -79,6 +79,11 @@ lock: setup ## pin requirements.lock and images/requirements.lock anew [UPGRADE=
 	$(PIP_COMPILE) --extra dev --output-file requirements.lock pyproject.toml
 	$(PIP_COMPILE) --constraint requirements.lock --output-file images/requirements.lock images/requirements.in
 
+.PHONY: benchmark-bring-up
+benchmark-bring-up: setup image-for-auto ## time of bring-up, both runtimes beside Mininet
+	@setup/packages.sh mininet bridge-utils net-tools psmisc
+	@setup/with-docker.sh $(PYTHON) benchmarks/bring_up.py
+
 .PHONY: clean
 clean: ## remove what make made here: the virtual environment, wheels and caches (images and evidence stay)
 	rm -rf $(VENV) images/build build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

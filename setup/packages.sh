@@ -1,5 +1,6 @@
 #!/bin/bash
-# Installs the Debian packages that a run on this machine needs, where they are missing. `make setup` calls it.
+# Installs the Debian packages that a run on this machine needs, and those named as arguments, where they are
+# missing. `make setup` calls it.
 set -euo pipefail
 
 packages=(
@@ -11,6 +12,7 @@ packages=(
     tshark
     # what makes the node image's base where none can be pulled; uidmap lets it do so without root
     mmdebstrap uidmap
+    "$@"
 )
 
 missing=()
