@@ -9,12 +9,14 @@ from typing import TypeVar
 import anyio
 import anyio.abc
 
+from nodes.errors import HopbedError
+
 T = TypeVar("T")
 
 
 @contextmanager
 def single_error() -> Iterator[None]:
-    """Raise the only error of an exception group in place of the group.
+    """Raise the only error of an exception group in place of the group; of several of ours, the first.
 
     A context manager that runs a background task is a task group, and anyio wraps what its body raises in a
     group; whoever wrote ``except NegotiationError`` around it means the error itself.
@@ -22,10 +24,18 @@ def single_error() -> Iterator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        raise error from error.__cause__
+        leaves = list(_leaves(group))
+        if len(leaves) == 1 or all(isinstance(leaf, HopbedError) for leaf in leaves):
+            raise leaves[0] from leaves[0].__cause__
+        raise
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
 
 
 @asynccontextmanager
