@@ -14,7 +14,7 @@ BEFORE_NS = 1_000_000_000
 
 
 def cause_of(interruption: Interruption, events: Iterable[Event]) -> Event | None:
-    """The last event that can interrupt a flow, at most a second before the interruption; or the first in it."""
+    """The last event that can interrupt a flow, at most a second before it was; or the first within it."""
     before: Event | None = None
     within: Event | None = None
     for event in events:

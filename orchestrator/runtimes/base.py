@@ -22,11 +22,12 @@ Publish = Callable[[Event], None]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """A run that is up on this machine, as found by its runtime."""
+    """A run that is up on this machine, as found by its runtime; ``detached`` if nobody waits for its end."""
 
     run_id: str
     runtime: str
     plan: RunPlan
+    detached: bool
 
 
 class Runtime(Protocol):

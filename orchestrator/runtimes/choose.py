@@ -52,12 +52,14 @@ async def all_runs() -> list[RunRecord]:
 
 
 async def find_run(run_id: str | None) -> RunRecord:
-    """The run whose id begins with ``run_id``, or the only one that is up.
+    """The run whose id begins with ``run_id``; without one, the only run that was left up.
 
     Raises:
         UsageError: there is none, or more than one.
     """
     runs = [run for run in await all_runs() if run.run_id.startswith(run_id or "")]
+    if not run_id:  # a scenario that runs elsewhere is not meant
+        runs = [run for run in runs if run.detached] or runs
     if len(runs) == 1:
         return runs[0]
     which = f"whose id begins with {run_id}" if run_id else "at all"

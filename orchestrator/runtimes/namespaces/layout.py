@@ -5,6 +5,7 @@
     /run/hopbed/log              the log folder of the bridge's place
     /run/hopbed-run/plan.json    the plan, for whoever finds the run in the process table
     /run/hopbed-run/nodes.json   {node: process id of its process 1, in the run's PID namespace}
+    /run/hopbed-run/detached     there once the run may outlive whoever started it
     /run/hopbed-run/hosts        what the nodes see as /etc/hosts
     /run/hopbed-run/<node>/      the node's run directory: /run/hopbed inside the node
 
@@ -19,6 +20,7 @@ RUN = Path("/run")
 RUN_ROOT = RUN / "hopbed-run"
 PLAN = RUN_ROOT / "plan.json"
 NODES = RUN_ROOT / "nodes.json"
+DETACHED = RUN_ROOT / "detached"
 HOSTS = RUN_ROOT / "hosts"
 
 BRIDGE_INTERFACE = "bridge"

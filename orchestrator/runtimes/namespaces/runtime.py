@@ -168,7 +168,8 @@ class NamespacesRuntime:
         for run_id, pid in register.supervisors():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 plan = plan_from_json(register.inside(pid, layout.PLAN).read_text())
-                found.append(RunRecord(run_id=run_id, runtime=cls.name, plan=plan))
+                detached = register.inside(pid, layout.DETACHED).exists()
+                found.append(RunRecord(run_id=run_id, runtime=cls.name, plan=plan, detached=detached))
         return found
 
 

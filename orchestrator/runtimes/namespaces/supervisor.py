@@ -135,6 +135,7 @@ class Supervisor:
     def _command(self) -> None:
         if os.read(self._commands, len(layout.DETACH)) == layout.DETACH:
             self._detached = True
+            layout.DETACHED.touch()
             null = os.open("/dev/null", os.O_RDWR)
             for fd in (0, 1, 2):
                 os.dup2(null, fd)
