@@ -84,6 +84,10 @@ benchmark-bring-up: setup image-for-auto ## time of bring-up, both runtimes besi
 	@setup/packages.sh mininet bridge-utils net-tools psmisc
 	@setup/with-docker.sh $(PYTHON) benchmarks/bring_up.py
 
+.PHONY: benchmark-capture-reading
+benchmark-capture-reading: setup ## packets per second of our reader beside tshark's and scapy's
+	@$(PYTHON) benchmarks/capture_reading.py
+
 .PHONY: clean
 clean: ## remove what make made here: the virtual environment, wheels and caches (images and evidence stay)
 	rm -rf $(VENV) images/build build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -91,4 +95,4 @@ clean: ## remove what make made here: the virtual environment, wheels and caches
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-26s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
+import secrets
 from pathlib import Path
 
 from pyroute2.iproute.linux import IPRoute
@@ -23,7 +24,15 @@ def make_bridge() -> int:
     with IPRoute() as netlink:
         netlink.link("set", index=1, state="up")
         # Without snooping every neighbour solicitation is flooded: no MLD report has to come first.
-        netlink.link("add", ifname=BRIDGE_INTERFACE, kind="bridge", br_mcast_snooping=0, br_forward_delay=0)
+        # With an address of its own it does not take a port's, to which frames for the bridge would go too.
+        netlink.link(
+            "add",
+            ifname=BRIDGE_INTERFACE,
+            kind="bridge",
+            address="02:" + secrets.token_bytes(5).hex(":"),
+            br_mcast_snooping=0,
+            br_forward_delay=0,
+        )
         index: int = netlink.link_lookup(ifname=BRIDGE_INTERFACE)[0]
         netlink.link("set", index=index, state="up")
         return index
