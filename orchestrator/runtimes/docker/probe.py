@@ -1,0 +1,105 @@
+"""What this machine has for the docker runtime; each question is answered by trying."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import shutil
+import socket
+from pathlib import Path
+
+import anyio
+
+from nodes import errors
+from orchestrator.runtimes.docker import labels, spec
+from orchestrator.runtimes.docker.engine import Engine, engine_host, explain
+from orchestrator.runtimes.docker.owner import Owner
+
+PING_TIMEOUT = 2.0
+_PING = b"GET /_ping HTTP/1.0\r\n\r\n"
+
+
+async def engine_answers() -> bool:
+    """Whether an engine on this machine answers this user within 2 s; takes a millisecond where it does."""
+    try:
+        path = engine_host().removeprefix("unix://")
+    except errors.MachineError:
+        return False
+    with anyio.move_on_after(PING_TIMEOUT):
+        try:
+            async with await anyio.connect_unix(path) as stream:
+                await stream.send(_PING)
+                return b" 200 " in (await stream.receive()).partition(b"\r\n")[0]
+        except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
+            return False
+    return False
+
+
+def engine_version(engine: Engine) -> str:
+    """The engine's version.
+
+    Raises:
+        MachineError: no engine answers, or this user may not use it.
+    """
+    with engine.client() as client:
+        return str(client.version()["Version"])
+
+
+def require_command() -> str:
+    """The path of Docker's command line client, by which commands run in nodes.
+
+    Raises:
+        MachineError: there is none.
+    """
+    found = shutil.which("docker")
+    if found is None:
+        raise errors.MachineError("no `docker` command: run `make engine`")
+    return found
+
+
+def require_image(name: str) -> None:
+    """Check that the engine has an image, and, if it is ours, that it was built from the sources as they are.
+
+    Raises:
+        MachineError: it has not.
+    """
+    from orchestrator import image
+
+    client = image.connect()
+    try:
+        image.require(client, name)
+    finally:
+        client.close()
+
+
+def require_device(path: str) -> None:
+    """Check that a device is there.
+
+    Raises:
+        MachineError: it is not.
+    """
+    if not Path(path).exists():
+        load = f": run `sudo modprobe {Path(path).name}`" if path == "/dev/net/tun" else ""
+        raise errors.MachineError(f"no device {path}{load}")
+
+
+def require_ipv6_network(engine: Engine) -> None:
+    """Check that the engine can make a network with IPv6, by making one; it is removed at once.
+
+    Raises:
+        MachineError: it cannot.
+    """
+    from docker.errors import APIError
+
+    if not socket.has_ipv6 or not Path("/proc/sys/net/ipv6").exists():
+        raise errors.MachineError("the kernel has no IPv6: boot without ipv6.disable=1")
+    run_id = secrets.token_hex(4)
+    site = ipaddress.IPv6Network(((0xFD << 120) | (secrets.randbits(40) << 80), 64))
+    own = labels.of_run(run_id, Owner.this_process(), Path("/nonexistent"))
+    wanted = spec.ipv6_network(f"hopbed-{run_id}", {"Subnet": str(site)}, own)
+    with engine.client() as client:
+        try:
+            network = client.create_network(**wanted)
+            client.remove_network(network["Id"])
+        except APIError as error:
+            raise errors.MachineError(f"the engine makes no IPv6 network: {explain(error)}") from error

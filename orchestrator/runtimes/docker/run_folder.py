@@ -1,0 +1,136 @@
+"""A run's directory on the host: one folder a place, which the place sees as its run directory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from nodes import errors
+from nodes.agent import LOG_DIR, RUN_DIR
+from orchestrator.runtimes.base import BRIDGE
+from orchestrator.runtimes.docker.owner import Owner
+from orchestrator.topology.plan import RunPlan
+
+SOCKET_PATH_LIMIT = 107
+"""The longest path of a Unix socket in octets, without the final NUL (unix(7))."""
+_LONGEST_SOCKET = "control.sock"
+OWNER_FILE = ".owner"
+"""The file with the name of who made the directory."""
+_DETACHED = ".detached"
+
+
+def parents() -> list[Path]:
+    """Where run directories may stand, the best place first: folders of this user alone."""
+    uid = os.getuid()
+    runtime_dirs = [os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{uid}"]
+    found = [Path(name, "hopbed") for name in runtime_dirs if name and _is_private(Path(name))]
+    return [*found, Path(f"/tmp/hopbed-{uid}")]
+
+
+def _is_private(folder: Path) -> bool:
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
+
+
+class RunFolder:
+    """The directory of one run.
+
+    Attributes:
+        path: the directory itself; it holds a folder for each place, called like the place.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of(cls, plan: RunPlan) -> RunFolder:
+        """Where the directory of ``plan`` stands; it is not made yet.
+
+        Raises:
+            UsageError: a node's name is too long for the path of its control socket.
+        """
+        longest = max((node.name for node in plan.nodes), key=len, default="")
+        for parent in parents():
+            if len(os.fsencode(parent / plan.run_id / longest / _LONGEST_SOCKET)) <= SOCKET_PATH_LIMIT:
+                return cls(parent / plan.run_id)
+        raise errors.UsageError(f"{longest}: the name is too long for the path of a Unix socket; shorten it")
+
+    def make(self, plan: RunPlan, owner: Owner) -> None:
+        """Make the directory, with a folder for each place and the folders for logs.
+
+        Everything that a container has mounted is made here, by the user, so that the user can remove it.
+
+        Raises:
+            MachineError: it cannot be made; the text says why.
+        """
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not _is_private(self.path.parent):
+                raise errors.MachineError(f"{self.path.parent} is open to others: remove it")
+            self.path.mkdir(mode=0o700)
+            (self.path / OWNER_FILE).write_text(str(owner))
+            for place in places(plan):
+                (self.place(place) / LOG_DIR.relative_to(RUN_DIR)).mkdir(mode=0o700, parents=True)
+                self.log(plan, place).mkdir(exist_ok=True)
+        except OSError as error:
+            raise errors.MachineError(f"no run directory: {error}") from error
+
+    def remove(self) -> bool:
+        """Remove the directory as far as this user can; whether it is gone.
+
+        The owner's name goes last, so that what could not be removed is still known to be of a run.
+        """
+        with contextlib.suppress(OSError):  # another process may be removing it too
+            for entry in list(self.path.iterdir()):
+                if entry.is_dir():
+                    shutil.rmtree(entry, ignore_errors=True)
+                elif entry.name != OWNER_FILE:
+                    entry.unlink(missing_ok=True)
+            if [entry.name for entry in self.path.iterdir()] == [OWNER_FILE]:
+                shutil.rmtree(self.path)
+            self.path.parent.rmdir()  # unless other runs have theirs in it
+        return not self.path.exists()
+
+    def place(self, place: str) -> Path:
+        """The run directory of a node, or of the bridge's place."""
+        return self.path / place
+
+    def log(self, plan: RunPlan, place: str) -> Path:
+        """The log folder of a place: the evidence's, or one that goes with the run."""
+        if plan.log_dir is not None:
+            return plan.log_dir / place
+        return self.place(place) / LOG_DIR.relative_to(RUN_DIR)
+
+    @property
+    def owner(self) -> Owner | None:
+        """Who made the directory; None where it does not say so (any more)."""
+        try:
+            return Owner.parse((self.path / OWNER_FILE).read_text())
+        except (OSError, ValueError):
+            return None
+
+    @property
+    def is_detached(self) -> bool:
+        """Whether the run may outlive its owner. It is a file, for labels cannot change."""
+        return (self.path / _DETACHED).exists()
+
+    def mark_detached(self) -> None:
+        """From now on the run outlives its owner."""
+        (self.path / _DETACHED).touch()
+
+
+def places(plan: RunPlan) -> list[str]:
+    """Every place of a run: its nodes, and the bridge."""
+    return [*(node.name for node in plan.nodes), BRIDGE]
+
+
+def all_run_folders() -> list[RunFolder]:
+    """The run directories of this user."""
+    folders = [RunFolder(path.parent) for parent in parents() for path in parent.glob(f"*/{OWNER_FILE}")]
+    return [folder for folder in folders if folder.path.lstat().st_uid == os.getuid()]
