@@ -1,4 +1,4 @@
-"""The role ``terminal`` as the agent plays it: a node with an address, a control channel and probe traffic."""
+"""The role ``terminal`` as the agent plays it: an address, a control channel and probe traffic."""
 
 from __future__ import annotations
 

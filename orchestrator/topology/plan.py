@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-
 DEFAULT_IMAGE = "hopbed-node:bookworm"
 """The node image of the default testbed."""
 

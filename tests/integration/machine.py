@@ -31,10 +31,18 @@ def processes(mark):
     """The processes that have ``mark`` on their command line or in their environment, but us."""
     found = set()
     for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid():
-            if mark in _text(folder / "cmdline") + _text(folder / "environ"):
-                found.add(int(folder.name))
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        if mark in _text(folder / "cmdline") + _text(folder / "environ"):
+            found.add(int(folder.name))
     return found
+
+
+def packets_in(capture, display_filter):
+    """The numbers of a capture's packets that a display filter shows, as tshark says."""
+    line = ["tshark", "-r", str(capture), "-Y", display_filter, "-T", "fields", "-e", "frame.number"]
+    said = subprocess.run(line, capture_output=True, check=True).stdout
+    return [int(number) for number in said.split()]
 
 
 def docker_lines(*words):

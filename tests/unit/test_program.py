@@ -38,7 +38,8 @@ async def test_a_program_is_ready_speaks_and_is_done_at_the_end_of_its_input():
 
 
 async def test_an_error_of_a_program_arrives_as_its_own_type():
-    script = "from nodes import errors, program\ndef main(): raise errors.MachineError('no TUN')\nprogram.run(main)"
+    main = "def main(): raise errors.MachineError('no TUN')"
+    script = f"from nodes import errors, program\n{main}\nprogram.run(main)"
     with pytest.raises(errors.MachineError, match="no TUN"):
         async with run_program("p", python(script)):
             pytest.fail("it was never ready")

@@ -94,10 +94,8 @@ def test_a_role_that_does_not_exist_is_refused_with_those_that_do(refusal):
 
 def test_two_nodes_of_one_name_are_refused_at_the_second(refusal):
     said = refusal("  terminal-b:", "  terminal-a:")
-    assert (
-        said
-        == f"compose.yaml:{line_of('  terminal-b:')}: the name 'terminal-a' stands here twice; give each its own"
-    )
+    line = line_of("  terminal-b:")
+    assert said == f"compose.yaml:{line}: the name 'terminal-a' stands here twice; give each its own"
 
 
 @pytest.mark.parametrize("name", ["Host", "a-very-long-name-here", "bridge", "-x", "log.d"])
