@@ -59,9 +59,9 @@ def strongswan_conf(
         "stderr": {"default": 0, "dmn": 1, "job": 1, "flush_line": True},
     }
     if options.keys:
-        # Both groups name the SA, and, at level 4, print its keys.
+        # ike and chd print keys at level 4; cfg names the algorithms that they are for.
         path = str(log.with_name(KEY_LOG))
-        logs["keys"] = {"path": path, "default": -1, "ike": 4, "chd": 4, **written}
+        logs["keys"] = {"path": path, "default": -1, "cfg": 1, "ike": 4, "chd": 4, **written}
     charon: dict[str, str | int | float | bool | Section] = {
         "load_modular": False,
         "load": " ".join(plugins(dataplane, available)),
