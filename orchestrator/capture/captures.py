@@ -30,8 +30,9 @@ _FILE = "capture.pcapng"
 class Place:
     """Where to capture: a node, or :data:`~orchestrator.runtimes.base.BRIDGE`.
 
-    ``interfaces`` is by default the node's own on the bridge, or the bridge's. ``filter`` is a libpcap filter
-    and ``snaplen`` the octets of a packet to keep; by default everything.
+    ``interfaces`` is by default the bridge's; in a node, :func:`capture` finds every interface that is up
+    when it starts, and a single capture takes the one on the bridge. ``filter`` is a libpcap filter and
+    ``snaplen`` the octets of a packet to keep; by default everything.
     """
 
     name: str
@@ -46,6 +47,41 @@ class Place:
         arguments += [f"--filter={self.filter}"] if self.filter is not None else []
         arguments += [f"--snaplen={self.snaplen}"] if self.snaplen is not None else []
         return arguments
+
+
+class _LinkInformation(msgspec.Struct, frozen=True):
+    info_kind: str = ""
+
+
+class _Link(msgspec.Struct, frozen=True):
+    """An interface, as ``ip -json -details link`` says; nameless for one that was not asked for."""
+
+    ifname: str = ""
+    link_type: str = ""
+    linkinfo: _LinkInformation = _LinkInformation()
+
+
+async def interfaces_up(runtime: Runtime, node: str) -> tuple[str, ...]:
+    """Every interface of a node that is up now and leads out of it: no loopback, and no dummy.
+
+    A tunnel's packets leave and arrive in clear on its own interface, such as a TUN, and encrypted on the
+    link below; evidence takes both.
+
+    Raises:
+        CaptureError: the node does not say.
+    """
+    asked = runtime.command(node, ["ip", "-json", "-details", "link", "show", "up"])
+    done = await anyio.run_process(asked, check=False)
+    try:
+        links = msgspec.json.decode(done.stdout, type=list[_Link])
+    except msgspec.DecodeError:
+        said = done.stderr.decode(errors="replace").strip() or f"ip ended with status {done.returncode}"
+        raise errors.CaptureError(f"{node} does not say which interfaces it has: {said}") from None
+    return tuple(
+        link.ifname
+        for link in links
+        if link.ifname and link.link_type != "loopback" and link.linkinfo.info_kind != "dummy"
+    )
 
 
 class _Done(msgspec.Struct, frozen=True):
@@ -83,9 +119,12 @@ class Captures:
 
     async def capture(self, place: Place, started: anyio.Event) -> None:
         """Capture at one place until the end; what goes wrong is kept in ``failures``."""
-        program = [*self._runtime.python, "-m", "nodes.capture", *place.arguments(self._runtime)]
-        command = self._runtime.command(place.name, [*program, f"--file={LOG_DIR / _FILE}"])
         try:
+            if not place.interfaces and place.name != BRIDGE:
+                found = await interfaces_up(self._runtime, place.name)
+                place = dataclasses.replace(place, interfaces=found)
+            program = [*self._runtime.python, "-m", "nodes.capture", *place.arguments(self._runtime)]
+            command = self._runtime.command(place.name, [*program, f"--file={LOG_DIR / _FILE}"])
             async with run_program(f"the capture at {place.name}", command) as running:
                 moved = self._bring_home(place.name)
                 self._say("capture.started", place, interfaces=running.ready.data["interfaces"])
@@ -155,8 +194,9 @@ async def capture(
 ) -> AsyncIterator[Captures]:
     """Capture at all ``places`` for the length of the context, into ``folder``, as ``PLACE.pcapng``.
 
-    Every packet that is sent within the context is in the files after it. Publishes ``capture.started``,
-    ``capture.ended`` and ``capture.failed``.
+    Of a node, every interface that is up when it starts is captured, so that a tunnel's packets are seen in
+    clear as well as encrypted; one that comes up later is not. Every packet that is sent within the context
+    is in the files after it. Publishes ``capture.started``, ``capture.ended`` and ``capture.failed``.
 
     Raises:
         MachineError: dumpcap is missing, or may not capture.

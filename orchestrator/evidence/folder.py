@@ -24,6 +24,7 @@ VERDICT = "verdict.json"
 TIMELINE = "timeline.jsonl"
 RUN = "run.json"
 JUNIT = "junit.xml"
+COMPOSE = "compose.yaml"
 CAPTURES = "captures"
 NODES = "nodes"
 
@@ -73,12 +74,8 @@ class Evidence:
         self.verdict: Verdict | None = None
         self._setting = setting
         self._started = run_file.now()
+        require_empty(out)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if next(self.path.iterdir(), None) is not None:
-                raise errors.UsageError(
-                    f"{out} is not empty; evidence is never overwritten: name another folder"
-                )
             self.captures.mkdir()
             self.nodes.mkdir()
             self.timeline = Timeline(self.path / TIMELINE)
@@ -153,6 +150,21 @@ def evidence(out: Path, setting: Setting) -> Iterator[Evidence]:
         growing.conclude(error)
         raise
     growing.conclude()
+
+
+def require_empty(out: Path) -> None:
+    """Make the folder ``out`` where there is none yet.
+
+    Raises:
+        UsageError: it is not empty, or cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        is_empty = next(out.iterdir(), None) is None
+    except OSError as error:
+        raise errors.UsageError(f"cannot make the evidence folder {out}: {error.strerror}") from None
+    if not is_empty:
+        raise errors.UsageError(f"{out} is not empty; evidence is never overwritten: name another folder")
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -55,7 +55,15 @@ class Interruption(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FlowVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the probes of one flow."""
+    """What became of the probes of one flow.
+
+    Attributes:
+        longest_gap_ms: the longest time without an arrival, against the sender's schedule.
+        delay_p50_ms, delay_p99_ms, delay_max_ms: one-way delay (RFC 7679) of the probes that arrived, its
+            median, 99th percentile and maximum; None where none arrived.
+        loss_derived_ms: lost probes times the interval (RFC 6412, loss-derived).
+        timestamp_derived_ms: all interruptions together (RFC 6412, timestamp-based).
+    """
 
     name: str
     source: str
@@ -67,6 +75,11 @@ class FlowVerdict(msgspec.Struct, frozen=True, kw_only=True):
     duplicated: int
     reordered: int
     longest_gap_ms: float
+    delay_p50_ms: float | None = None
+    delay_p99_ms: float | None = None
+    delay_max_ms: float | None = None
+    loss_derived_ms: float | None = None
+    timestamp_derived_ms: float | None = None
     interruptions: tuple[Interruption, ...] = ()
 
 

@@ -38,6 +38,9 @@ class FlowResult:
         sender_cpu_ms: processor time that the sender took.
         receiver_cpu_ms: processor time that the receiver took.
         cut_off: why the flow did not end in order.
+        sent_log, received_log: the logs of its two ends.
+        octets_sent: over TCP, the octets that the connection took; ``None`` where the sender was cut off.
+        octets_received: over TCP, the octets that were read from it, likewise.
     """
 
     spec: FlowSpec
@@ -55,6 +58,10 @@ class FlowResult:
     sender_cpu_ms: float
     receiver_cpu_ms: float
     cut_off: str | None
+    sent_log: Path
+    received_log: Path
+    octets_sent: int | None
+    octets_received: int | None
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -89,6 +96,11 @@ class FlowResult:
             "duplicated": found.duplicated,
             "reordered": found.reordered,
             "longest_gap_ms": found.longest_gap_ms,
+            "delay_p50_ms": found.delay.p50_ms if found.delay else None,
+            "delay_p99_ms": found.delay.p99_ms if found.delay else None,
+            "delay_max_ms": found.delay.max_ms if found.delay else None,
+            "loss_derived_ms": found.loss_derived_ms,
+            "timestamp_derived_ms": found.timestamp_derived_ms,
             "interruptions": [
                 {
                     "start_ms": (interruption.start_ns - origin_ns) / 1e6,
@@ -134,6 +146,10 @@ def read_result(
         sender_cpu_ms=sender.get("cpu_ms", 0.0),
         receiver_cpu_ms=receiver.get("cpu_ms", 0.0),
         cut_off=cut_off or _disagreement(sent_log, received_log, flow_id, sender, receiver),
+        sent_log=sent,
+        received_log=received,
+        octets_sent=sender.get("octets"),
+        octets_received=receiver.get("octets"),
     )
 
 

@@ -59,6 +59,16 @@ async def test_every_place_sees_all_that_was_sent_while_the_captures_ran(nodes, 
         assert found.clock_step_ns < 1_000_000
 
 
+async def test_a_node_is_captured_on_every_interface_that_is_up_and_leads_out_of_it(nodes, folder, events):
+    nodes.run("a", "ip tuntap add mode tun name tun0")  # it stays down
+    with nodes.second_interface("a"):
+        async with capture(nodes, ("a",), events.append, folder=folder) as captures:
+            nodes.run("a", "ping -6 -c 1 fd00:2::1")
+    found = captures.files["a"].interfaces
+    assert [interface.name for interface in found] == ["eth0", "far", "other"]
+    assert all(interface.marked for interface in found)
+
+
 async def test_each_capture_says_when_it_started_and_ended(nodes, folder, events):
     async with capture(nodes, ("a", BRIDGE), events.append, folder=folder):
         started = [(e.kind, e.node, e.data["place"], e.data["interfaces"]) for e in events]

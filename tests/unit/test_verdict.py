@@ -38,6 +38,11 @@ def test_the_file_has_the_fields_of_the_schema_in_their_order():
                 "duplicated": 0,
                 "reordered": 0,
                 "longest_gap_ms": 2.5,
+                "delay_p50_ms": 0.25,
+                "delay_p99_ms": 0.5,
+                "delay_max_ms": 1.5,
+                "loss_derived_ms": 4000.0,
+                "timestamp_derived_ms": 3999.5,
                 "interruptions": [{"start_ms": 1.5, "end_ms": 4001.0, "lost": 2000, "event": "qm3"}],
             }
         ],
@@ -45,6 +50,12 @@ def test_the_file_has_the_fields_of_the_schema_in_their_order():
         "versions": {"kernel": "Linux 6.1"},
     }
     assert list(json.loads(text)) == list(Verdict.__struct_fields__)
+
+
+def test_a_flow_of_which_only_the_counts_are_known_has_no_figures_of_time():
+    found = json.loads(msgspec.json.encode(flow()))
+    names = ("delay_p50_ms", "delay_p99_ms", "delay_max_ms", "loss_derived_ms", "timestamp_derived_ms")
+    assert [found[name] for name in names] == [None] * 5
 
 
 def test_what_is_written_can_be_read():

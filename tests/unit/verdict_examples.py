@@ -16,6 +16,9 @@ def flow(sent=10, **changes):
 
 
 def some_verdict(**changes):
+    times = {"delay_p50_ms": 0.25, "delay_p99_ms": 0.5, "delay_max_ms": 1.5}
+    times |= {"loss_derived_ms": 4000.0, "timestamp_derived_ms": 3999.5}
+    interruptions = (Interruption(start_ms=1.5, end_ms=4001.0, lost=2000, event="qm3"),)
     values = {
         "scenario": "rekey",
         "parameters": {"ike": 2, "pfs": True},
@@ -25,7 +28,7 @@ def some_verdict(**changes):
         "dad": "nodad",
         "outcome": Outcome.PASS,
         "checks": (check(Outcome.PASS),),
-        "flows": (flow(interruptions=(Interruption(start_ms=1.5, end_ms=4001.0, lost=2000, event="qm3"),)),),
+        "flows": (flow(interruptions=interruptions, **times),),
         "capture": WHOLE,
         "versions": {"kernel": "Linux 6.1"},
     }

@@ -1,0 +1,253 @@
+"""Reads logs and captures, and says of each flow whether its application and the packets agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nodes import errors
+from orchestrator.capture.classify import Headers, classify
+from orchestrator.capture.pcapng import Offsets, Packets, read_file
+from orchestrator.continuity import read_received, read_sent
+from orchestrator.evidence.run_file import CaptureFile
+from orchestrator.evidence.verdict import Check, Outcome
+from orchestrator.flows import FlowResult, Transport
+from orchestrator.flows.running import QUIET_SECONDS
+from orchestrator.reconciliation.agreement import Agreement, Contradiction, Receiver, agreement
+from orchestrator.reconciliation.datagrams import Datagrams
+from orchestrator.reconciliation.sightings import Sightings
+from orchestrator.reconciliation.stream import Segments, Stream
+
+CLOCK_STEP_NS = 100_000
+"""If the wall clock was set by more than this during a capture, its times are not compared."""
+_SHOWN = 3
+
+
+def reconcile(
+    flows: Sequence[FlowResult], folder: Path, captures: Mapping[str, CaptureFile]
+) -> tuple[Check, ...]:
+    """A check of each flow: passed if application and packets agree on every probe, else inconclusive.
+
+    Args:
+        folder: the evidence folder.
+        captures: by place, with files relative to ``folder``.
+    """
+    places = _Places(folder, captures)
+    return tuple(_check(flow, places) for flow in flows)
+
+
+class _Place:
+    """The capture of one node.
+
+    Attributes:
+        incomplete: why a packet may be missing in it; empty where none can be.
+    """
+
+    def __init__(self, path: Path, file: CaptureFile) -> None:
+        self.clock_step_ns = file.clock_step_ns
+        self.incomplete = [f"it dropped {file.dropped} packets"] if file.dropped else []
+        unmarked = [interface.name for interface in file.interfaces if not interface.marked]
+        self.incomplete += [f"its end on {name} is not proved by a mark" for name in unmarked]
+        packets = read_file(path)
+        headers = classify(packets)
+        times_ns = packets.time_ns - file.clock_offset_ns
+        self.has_esp = bool(headers.is_esp.any())
+        self._source: tuple[Packets, Headers, Offsets] | None = (packets, headers, times_ns)
+        self._datagrams: Datagrams | None = None
+        self._segments: Segments | None = None
+
+    @property
+    def datagrams(self) -> Datagrams:
+        """Its UDP packets."""
+        if self._datagrams is None:
+            assert self._source is not None
+            self._datagrams = Datagrams(*self._source)
+        return self._datagrams
+
+    @property
+    def segments(self) -> Segments:
+        """Its TCP segments."""
+        if self._segments is None:
+            assert self._source is not None
+            self._segments = Segments(*self._source)
+        return self._segments
+
+
+class _Places:
+    """The captures, each read once."""
+
+    def __init__(self, folder: Path, captures: Mapping[str, CaptureFile]) -> None:
+        self._folder = folder
+        self._captures = captures
+        self._read: dict[str, _Place] = {}
+
+    def at(self, name: str) -> _Place:
+        """The capture at a node.
+
+        Raises:
+            UsageError: it cannot be read, or there is none.
+        """
+        if name not in self._captures:
+            raise errors.UsageError(f"there is no capture at {name}")
+        if name not in self._read:
+            file = self._captures[name]
+            self._read[name] = _Place(self._folder / file.file, file)
+        return self._read[name]
+
+
+def _check(flow: FlowResult, places: _Places) -> Check:
+    try:
+        measured, agrees = _Reconciliation(flow, places).result()
+    except (errors.UsageError, errors.FlowError) as error:
+        measured, agrees = {"not reconciled": str(error)}, False
+    return Check(
+        name=f"application and packets agree: {flow.spec.name}",
+        expected="on every probe",
+        measured=measured,
+        outcome=Outcome.PASS if agrees else Outcome.INCONCLUSIVE,
+    )
+
+
+class _Reconciliation:
+    """One flow's.
+
+    Raises:
+        UsageError: a capture is missing or cannot be read.
+        FlowError: a log is missing or is none.
+    """
+
+    def __init__(self, flow: FlowResult, places: _Places) -> None:
+        self._flow = flow
+        self._source, self._destination = places.at(flow.spec.source), places.at(flow.spec.destination)
+        self._sent, self._received = read_sent(flow.sent_log), read_received(flow.received_log)
+        self._doubts: list[str] = []
+        self._more: dict[str, Any] = {}
+        self._contradictions: list[Contradiction] = []
+
+    def result(self) -> tuple[dict[str, Any], bool]:
+        """What was measured, and whether all of it agrees."""
+        of_stream = self._flow.spec.transport is Transport.TCP
+        leaving, arriving = self._streams() if of_stream else self._datagrams()
+        is_open = not len(leaving.position) and not len(leaving.unknown) and self._source.has_esp
+        step_ns = self._destination.clock_step_ns
+        compare_times = abs(step_ns) <= CLOCK_STEP_NS
+        found = agreement(
+            self._sent,
+            self._received,
+            None if is_open else leaving,
+            arriving,
+            Receiver(dropped=self._flow.dropped, ended_ns=self._receiver_ended_ns(), may_be_late=of_stream),
+            compare_times=compare_times,
+        )
+        if not compare_times:
+            self._more["times"] = f"not compared: the wall clock was set by {step_ns / 1e6:.3f} ms"
+        elif found.time_difference_ns is not None:
+            self._more["times differ by at most, ms"] = found.time_difference_ns / 1e6
+        self._doubt(found, leaving, arriving)
+        self._contradictions += found.contradictions
+        source, destination = self._flow.spec.source, self._flow.spec.destination
+        measured: dict[str, Any] = dict(found.account)
+        measured[f"leaving {source}"] = "encrypted by its kernel, not seen" if is_open else _evidence(leaving)
+        measured[f"arriving at {destination}"] = _evidence(arriving)
+        measured |= self._more
+        measured |= {one.what: self._plain(one) for one in self._contradictions}
+        measured |= {"doubts": self._doubts} if self._doubts else {}
+        return measured, not self._contradictions and not self._doubts
+
+    def _datagrams(self) -> tuple[Sightings, Sightings]:
+        size = self._flow.spec.size
+        leaving = self._source.datagrams.of(self._sent, size)
+        arriving = self._destination.datagrams.of(self._sent, size)
+        if len(arriving.changed):
+            self._more["changed on the way"] = _packets(arriving.changed)
+        return leaving, arriving
+
+    def _streams(self) -> tuple[Sightings, Sightings]:
+        flow, size = self._flow, self._flow.spec.size
+        leaving = self._source.segments.of(self._sent, size)
+        arriving = self._destination.segments.of(self._sent, size)
+        acknowledged = self._acknowledged(leaving, arriving)
+        self._more["octets"] = {
+            "written": flow.octets_sent,
+            "seen leaving": leaving.octets,
+            "seen arriving": arriving.octets,
+            "acknowledged": acknowledged,
+            "read": flow.octets_received,
+        }
+        self._more["segments sent again"] = {
+            "by TCP's count": flow.retransmitted,
+            "seen leaving again": leaving.repeated,
+            "seen arriving again": arriving.repeated,
+        }
+        for what, octets in (
+            ("octets acknowledged that were not seen arriving", acknowledged),
+            ("octets read that were not seen arriving", flow.octets_received or 0),
+        ):
+            if octets > arriving.octets:
+                self._contradictions.append(
+                    Contradiction(what=what, probes=-(-(octets - arriving.octets) // size))
+                )
+        return leaving.records, arriving.records
+
+    def _acknowledged(self, leaving: Stream, arriving: Stream) -> int:
+        known = leaving if leaving.ports is not None else arriving
+        if known.ports is None or known.beginning is None:
+            return 0
+        most = max(leaving.octets, arriving.octets)
+        return self._source.segments.acknowledged(known.ports, known.beginning, most)
+
+    def _receiver_ended_ns(self) -> int:
+        """Until when the receiver had to receive what came.
+
+        It ends once it has every probe that was offered; else a second after the last sign of the flow.
+        """
+        last_ns = int(self._received.received_ns.max(initial=0))
+        offered = int(np.count_nonzero(self._sent.errno == 0))
+        broken = self._flow.cut_off is not None or self._flow.broken is not None
+        if broken or len(np.unique(self._received.sequence)) >= offered:
+            return last_ns + 1
+        return max(last_ns, int(self._sent.sent_ns.max(initial=0))) + round(QUIET_SECONDS * 1e9)
+
+    def _doubt(self, found: Agreement, leaving: Sightings, arriving: Sightings) -> None:
+        """Note why nothing can be said of probes that were not seen."""
+        for place, name, sightings, unseen in (
+            (self._source, self._flow.spec.source, leaving, found.unseen_leaving),
+            (self._destination, self._flow.spec.destination, arriving, found.unseen_arriving),
+        ):
+            if not unseen:
+                continue
+            doubts = list(place.incomplete)
+            if sightings.unreadable:
+                doubts.append(f"it cut {sightings.unreadable} packets too short to tell what they are")
+            self._doubts += [
+                f"{unseen} probes were not seen at {name}, whose capture may miss them: {doubt}"
+                for doubt in doubts
+            ]
+        if self._flow.cut_off is not None:
+            self._doubts.append(f"the flow did not end in order: {self._flow.cut_off}")
+
+    def _plain(self, one: Contradiction) -> dict[str, Any]:
+        plain: dict[str, Any] = {"probes": one.probes}
+        for name, numbers in (
+            ("first", one.sequence),
+            (f"packets at {self._flow.spec.source}", one.leaving),
+            (f"packets at {self._flow.spec.destination}", one.arriving),
+        ):
+            if numbers:
+                plain[name] = list(numbers)
+        return plain
+
+
+def _evidence(seen: Sightings) -> dict[str, Any]:
+    return _packets(np.sort(seen.number))
+
+
+def _packets(numbers: Offsets) -> dict[str, Any]:
+    """How many packets, and the numbers by which Wireshark shows the first ones and the last."""
+    evidence: dict[str, Any] = {"packets": len(numbers)}
+    if len(numbers):
+        evidence |= {"first": numbers[:_SHOWN].tolist(), "last": int(numbers[-1])}
+    return evidence
