@@ -96,6 +96,9 @@ async def bring_up(
         stack.push_async_callback(_take_down, bed)
         bed.events.say("testbed.starting", run=plan.run_id, runtime=runtime.name)
         await runtime.bring_up(plan, bed.events.publish)
+        for node in plan.nodes:
+            inner = None if node.inner_address is None else str(node.inner_address)
+            bed.events.say("node.addressed", node=node.name, address=str(node.address), inner=inner)
         await stack.enter_async_context(_controlled(bed))
         tasks = await stack.enter_async_context(background())
         tasks.start_soon(_watch, bed)

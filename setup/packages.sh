@@ -8,8 +8,6 @@ packages=(
     # what nodes run: the IKE daemon, capture, addresses, filters
     strongswan-charon strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins
     wireshark-common iproute2 nftables iptables iputils-ping util-linux curl
-    # what the tests check captures with
-    tshark
     # what makes the node image's base where none can be pulled; uidmap lets it do so without root
     mmdebstrap uidmap
     "$@"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import click
 
+from orchestrator.cli.again import replay, report
 from orchestrator.cli.bed import down, exec_, ps, shell, up
 from orchestrator.cli.capture import capture
 from orchestrator.cli.doctor import doctor
-from orchestrator.cli.scenario import list_, run
+from orchestrator.cli.fault import fault
+from orchestrator.cli.impair import impair
+from orchestrator.cli.scenario import ab, list_, run
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -20,7 +23,7 @@ def hopbed() -> None:
     """
 
 
-for _verb in (up, down, ps, exec_, shell, run, list_, doctor, capture):
+for _verb in (up, down, ps, exec_, shell, run, ab, list_, replay, report, doctor, capture, fault, impair):
     hopbed.add_command(_verb)
 
 

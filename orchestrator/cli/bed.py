@@ -10,12 +10,11 @@ from typing import Any, NoReturn
 import anyio
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from nodes import errors
-from orchestrator.cli.console import progress
-from orchestrator.cli.execute import execute
+from orchestrator.cli.console import output, progress
+from orchestrator.cli.execute import errors_told, execute
 from orchestrator.cli.options import json_option, run_option, testbed_options
 from orchestrator.events import EventStream
 from orchestrator.runtimes.base import RunRecord
@@ -80,7 +79,7 @@ def ps(as_json: bool) -> None:
         elif not runs:
             click.echo("no run is up; `hopbed up` starts one")
         for run in [] if as_json else runs:
-            Console().print(_table(run))
+            output().print(_table(run))
 
     execute(verb)
 
@@ -147,11 +146,8 @@ def _become(node: str, run_id: str | None, argv: list[str]) -> NoReturn:
             raise errors.UsageError(f"no node {node!r} in run {run.run_id}; there are {', '.join(names)}")
         return runtime.command(node, argv, tty=sys.stdin.isatty() and sys.stdout.isatty())
 
-    try:
+    with errors_told():
         line = anyio.run(command)
-    except errors.HopbedError as error:
-        click.echo(f"hopbed: {error}", err=True)
-        sys.exit(error.exit_status)
     os.execvp(line[0], line)
 
 

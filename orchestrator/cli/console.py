@@ -14,6 +14,15 @@ from orchestrator.events import EventStream
 
 _QUIET = ("charon.log",)
 _VALUES = 4
+_LOG_WIDTH = 160
+
+
+def output() -> Console:
+    """Standard output, for what a person reads; wide where it is no terminal."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _LOG_WIDTH
+    return console
 
 
 def describe(event: Event) -> str:
@@ -43,17 +52,20 @@ class Progress:
 
 
 @contextmanager
-def progress(events: EventStream, *, quiet: bool = False) -> Iterator[Console]:
-    """Show the events of the stream for the length of the context, unless ``quiet``."""
+def progress_sink(*, quiet: bool = False) -> Iterator[Progress]:
+    """A sink that shows events for the length of the context; none of them if ``quiet``."""
     console = Console(stderr=True, quiet=quiet)
     if console.is_terminal and not quiet:
         with console.status("starting") as status:
-            sink = Progress(console, status)
-            events.add_sink(sink, replay=True)
-            yield console
-            events.remove_sink(sink)
+            yield Progress(console, status)
     else:
-        sink = Progress(console, None)
+        yield Progress(console, None)
+
+
+@contextmanager
+def progress(events: EventStream, *, quiet: bool = False) -> Iterator[None]:
+    """Show the events of the stream for the length of the context, unless ``quiet``."""
+    with progress_sink(quiet=quiet) as sink:
         events.add_sink(sink, replay=True)
-        yield console
+        yield
         events.remove_sink(sink)

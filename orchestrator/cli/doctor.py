@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from nodes.errors import MachineError
+from orchestrator.cli.console import output
 from orchestrator.cli.execute import execute
 from orchestrator.cli.options import json_option
 from orchestrator.doctor.examine import Examination, examine
@@ -24,7 +24,7 @@ def doctor(as_json: bool) -> None:
         if as_json:
             click.echo(msgspec.json.encode(found))
         else:
-            Console().print(_table(found))
+            output().print(_table(found))
             for name, able in (("namespaces", found.namespaces), ("docker", found.docker)):
                 click.echo(f"{name} runtime: {'ready' if able else 'not usable here'}")
         return 0 if found.namespaces or found.docker else MachineError.exit_status

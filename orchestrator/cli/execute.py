@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import anyio
@@ -17,13 +18,20 @@ from orchestrator.tasks import background, single_error
 def execute(verb: Callable[[], Awaitable[int | None]]) -> NoReturn:
     """Run ``verb`` to its end and exit with its status; SIGINT and SIGTERM end it in an orderly way."""
     caught: list[signal.Signals] = []
+    with errors_told():
+        status = anyio.run(_until_signal, verb, caught)
+    sys.exit(128 + caught[0] if caught else status)
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """Tell an error of ours in one line, and exit with its status."""
     try:
         with single_error():
-            status = anyio.run(_until_signal, verb, caught)
+            yield
     except HopbedError as error:
         click.echo(f"hopbed: {error}", err=True)
         sys.exit(error.exit_status)
-    sys.exit(128 + caught[0] if caught else status)
 
 
 async def _until_signal(verb: Callable[[], Awaitable[int | None]], caught: list[signal.Signals]) -> int:

@@ -1,118 +1,72 @@
-"""The verbs about scenarios: run and list."""
+"""The verbs about scenarios: run, ab and list."""
 
 from __future__ import annotations
 
-import dataclasses
-import secrets
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.console import progress
+from orchestrator.cli.asked import Words
+from orchestrator.cli.console import output, progress, progress_sink
 from orchestrator.cli.execute import execute
-from orchestrator.cli.options import json_option, testbed_options
+from orchestrator.cli.options import evidence_folder, json_option, out_option, scenario_options
+from orchestrator.cli.show import show_comparison, show_verdict
 from orchestrator.events import EventStream
-from orchestrator.evidence.verdict import Outcome, Verdict, encode
-from orchestrator.scenarios.catalogue import SCENARIOS, find
-from orchestrator.scenarios.runner import Run
+from orchestrator.evidence.verdict import Outcome, encode
+from orchestrator.scenarios.ab import Vary, run_ab
+from orchestrator.scenarios.catalogue import SCENARIOS
 from orchestrator.scenarios.runner import run as run_scenario
-from orchestrator.topology.plan import Dad, Dataplane
-
-_STYLES = {Outcome.PASS: "bold green", Outcome.FAIL: "bold red"}
 
 
 @click.command()
 @click.argument("scenario")
-@click.option(
-    "-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="A parameter; again for more."
-)
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="The evidence folder [default: one under evidence/]."
-)
-@click.option(
-    "--seed", type=click.IntRange(0), help="Where every random choice comes from [default: a new one]."
-)
-@testbed_options
+@scenario_options
+@out_option
 @json_option
-def run(
-    scenario: str,
-    given: tuple[str, ...],
-    out: Path | None,
-    seed: int | None,
-    file: Path,
-    runtime: str,
-    dad: str,
-    dataplane: str,
-    as_json: bool,
-) -> None:
+def run(scenario: str, words: Words, out: Path | None, as_json: bool) -> None:
     """Run SCENARIO: bring up, act, measure, verdict, down."""
 
     async def verb() -> int:
-        found = find(scenario)
-        asked = Run(
-            scenario=found,
-            parameters=found.parse(given),
-            out=out or Path("evidence") / f"{scenario}-{time.strftime('%Y%m%d-%H%M%S')}",
-            seed=secrets.randbits(32) if seed is None else seed,
-            command=(),
-            file=file,
-            runtime=runtime,
-            dad=Dad(dad),
-            dataplane=Dataplane(dataplane),
-        )
-        asked = _replayable(asked, given)
+        asked = words.run(scenario, evidence_folder(out, scenario))
         events = EventStream()
         with progress(events, quiet=as_json):
             verdict = await run_scenario(asked, events)
         if as_json:
             click.echo(encode(verdict), nl=False)
         else:
-            _show(verdict, asked.out)
+            show_verdict(verdict, asked.out)
         return 0 if verdict.outcome is Outcome.PASS else 1
 
     execute(verb)
 
 
-def _replayable(asked: Run, given: tuple[str, ...]) -> Run:
-    words = ["hopbed", "run", asked.scenario.name]
-    for word in given:
-        words += ["-p", word]
-    words += ["--seed", str(asked.seed), "--file", str(asked.file), "--runtime", asked.runtime]
-    words += ["--dad", asked.dad.value, "--dataplane", asked.dataplane.value]
-    return dataclasses.replace(asked, command=tuple(words))
+@click.command()
+@click.argument("scenario")
+@click.option("--vary", required=True, metavar="NAME=A,B", help="The parameter that the sides differ in.")
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Runs of each side.")
+@scenario_options
+@out_option
+@json_option
+def ab(scenario: str, vary: str, repeat: int, words: Words, out: Path | None, as_json: bool) -> None:
+    """Run SCENARIO with each value of a parameter, interleaved, and show A beside B."""
 
+    async def verb() -> int:
+        varied = Vary.parse(vary)
+        folder = evidence_folder(out, f"ab-{scenario}")
+        sides = {value: words.run(scenario, folder, f"{varied.parameter}={value}") for value in varied.values}
+        with progress_sink(quiet=as_json) as sink:
+            comparison = await run_ab(sides, varied, repeat, folder, sink)
+        if as_json:
+            click.echo(msgspec.json.encode(comparison))
+        else:
+            show_comparison(comparison, folder)
+        return 0 if comparison.is_conclusive else 1
 
-def _show(verdict: Verdict, out: Path) -> None:
-    console = Console()
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "check", "expected", "measured"):
-        table.add_column(column, overflow="fold")
-    for check in verdict.checks:
-        style = _STYLES.get(check.outcome, "bold yellow")
-        table.add_row(
-            Text(check.outcome.value, style), check.name, _words(check.expected), _words(check.measured)
-        )
-    console.print(table)
-    carried = f"{verdict.runtime} runtime, {verdict.dataplane} data plane, {verdict.dad}"
-    captured = f"{verdict.capture.packets} packets captured, {verdict.capture.dropped} dropped"
-    style = _STYLES.get(verdict.outcome, "bold yellow")
-    console.print(Text(f"verdict: {verdict.outcome.value}", style), f"({carried}; {captured})")
-    console.print(f"report folder: {out}", soft_wrap=True, highlight=False)
-
-
-def _words(value: Any) -> str:
-    """A check's value for a person; ``verdict.json`` has it as it is."""
-    if isinstance(value, dict):
-        return "\n".join(f"{name}: {_words(item)}" for name, item in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_words, value)) or "none"
-    return str(value)
+    execute(verb)
 
 
 @click.command(name="list")
@@ -122,7 +76,7 @@ def list_(as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode([_described(name) for name in SCENARIOS]))
         return
-    console = Console()
+    console = output()
     for name in SCENARIOS:
         described = _described(name)
         console.print(Text(name, "bold"), described["summary"])

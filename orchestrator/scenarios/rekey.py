@@ -37,6 +37,7 @@ async def play(stage: Stage, parameters: RekeyScenario) -> None:
         version=parameters.version, pfs=parameters.pfs, child_rekey_time=0, ike_rekey_time=0
     )
     await between.establish(stage, parameters, settings)
+    await stage.begin_faults()
     rekeyed = 0
     async with stage.traffic(between.probes(stage, parameters)):
         for number in range(parameters.count):
@@ -69,6 +70,7 @@ SCENARIO = Scenario(
     name="rekey",
     summary="the CHILD_SA of a tunnel is rekeyed again and again under traffic",
     nodes=(between.INITIATOR, between.RESPONDER),
+    ends=(between.INITIATOR, between.RESPONDER),
     parameters=RekeyScenario,
     play=play,
     inspect=between.inspect,

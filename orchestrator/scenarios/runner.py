@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
-import msgspec
 
 from orchestrator.capture.captures import capture
-from orchestrator.continuity.attribution import cause_of
+from orchestrator.decryption.folder import write_keys
+from orchestrator.doctor import probes
 from orchestrator.events import EventStream
-from orchestrator.evidence.folder import Evidence, Setting, evidence
-from orchestrator.evidence.verdict import Check, FlowVerdict, Outcome, Verdict
-from orchestrator.flows import FlowResult
+from orchestrator.evidence.folder import COMPOSE, Evidence, Setting, evidence
+from orchestrator.evidence.verdict import Verdict
+from orchestrator.faults import check_rules, checks_of, faults
+from orchestrator.impairment import impaired
+from orchestrator.impairment_words import parse
+from orchestrator.reconciliation import reconcile
+from orchestrator.report.write import write_report
 from orchestrator.runtimes.base import BRIDGE, Runtime
 from orchestrator.runtimes.choose import AUTO, choose
+from orchestrator.scenarios.flow_evidence import doubts, flow_verdict
 from orchestrator.scenarios.scenario import Parameters, Scenario
 from orchestrator.scenarios.stage import Stage
-from orchestrator.testbed import bring_up
+from orchestrator.testbed import Testbed, bring_up
 from orchestrator.topology.addressing import plan_run
 from orchestrator.topology.load import load
 from orchestrator.topology.plan import Dad, Dataplane, RunPlan
@@ -32,7 +39,8 @@ from orchestrator.topology.plan import Dad, Dataplane, RunPlan
 class Run:
     """What to run, where, and where the evidence goes.
 
-    ``command`` is the command line that runs it again, the seed included.
+    ``command`` is the command line that runs it again, the seed included. With ``keys`` the evidence holds
+    the keys that decrypt its captures.
     """
 
     scenario: Scenario[Any]
@@ -40,24 +48,36 @@ class Run:
     out: Path
     seed: int
     command: Sequence[str]
+    faults: tuple[str, ...] = ()
+    impairments: tuple[str, ...] = ()
     file: Path = Path("compose.yaml")
     runtime: str = AUTO
     dad: Dad = Dad.NODAD
     dataplane: Dataplane = Dataplane.AUTO
+    keys: bool = False
 
 
 async def run(asked: Run, events: EventStream) -> Verdict:
     """Bring up, play, measure, take down; the evidence is complete when this returns or raises.
 
     Raises:
-        UsageError: the compose file or the folder will not do; nothing was started.
+        UsageError: the compose file, a fault or the folder will not do; nothing was started.
         MachineError: this machine cannot run it; nothing was started.
         HopbedError: the run did not get to its end; its evidence says so too.
     """
     topology = load(asked.file)
     runtime_type = await choose(asked.runtime)
+    check_rules(asked.faults, asked.scenario.nodes, asked.scenario.ends)
+    for words in asked.impairments:
+        parse(words, asked.scenario.nodes)
+        (await probes.netem()).require()
     plan = plan_run(
-        topology, owner=os.getuid(), dad=asked.dad, dataplane=asked.dataplane, nodes=asked.scenario.nodes
+        topology,
+        owner=os.getuid(),
+        dad=asked.dad,
+        dataplane=asked.dataplane,
+        nodes=asked.scenario.nodes,
+        keys=asked.keys,
     )
     await runtime_type(detached=False).check(plan)
     setting = Setting(
@@ -68,58 +88,71 @@ async def run(asked: Run, events: EventStream) -> Verdict:
         dad=asked.dad.value,
         command=asked.command,
     )
-    with evidence(asked.out, setting) as growing:
-        events.add_sink(growing.timeline)
-        try:
-            await _play(
-                asked, dataclasses.replace(plan, log_dir=growing.nodes), runtime_type, events, growing
-            )
-        finally:
-            events.remove_sink(growing.timeline)
+    growing: Evidence | None = None
+    try:
+        with evidence(asked.out, setting) as growing:
+            shutil.copyfile(asked.file, growing.path / COMPOSE)
+            events.add_sink(growing.timeline)
+            try:
+                await _play(
+                    asked, dataclasses.replace(plan, log_dir=growing.nodes), runtime_type, events, growing
+                )
+            finally:
+                events.remove_sink(growing.timeline)
+    finally:
+        if growing is not None:
+            _complete(growing.path, events)
     assert growing.verdict is not None  # the context concluded it
     return growing.verdict
+
+
+@asynccontextmanager
+async def _bad_links(bed: Testbed, impairments: Sequence[str]) -> AsyncIterator[None]:
+    """Impairments that are in force for the length of the context."""
+    async with AsyncExitStack() as stack:
+        for words in impairments:
+            node, impairment = parse(words, bed.nodes)
+            await stack.enter_async_context(impaired(bed.runtime, node, impairment, bed.events.publish))
+        yield
+
+
+def _complete(folder: Path, events: EventStream) -> None:
+    """Add what is made from the evidence alone, also for a run that failed; the verdict stands without it."""
+    try:
+        write_keys(folder, events.past)
+        write_report(folder)
+    except Exception as error:  # whatever it is, it must not take the place of the run's own outcome
+        events.say("report.failed", type=type(error).__name__, text=str(error))
 
 
 async def _play(
     asked: Run, plan: RunPlan, runtime_type: type[Runtime], events: EventStream, growing: Evidence
 ) -> None:
     async with bring_up(plan, runtime_type, events=events) as bed:
-        stage = Stage(bed, asked.seed)
+        stage = Stage(bed, asked.seed, asked.faults)
+        ends = asked.scenario.ends
         places = [*(node.name for node in plan.nodes), BRIDGE]
         captures = None
         try:
-            async with capture(bed.runtime, places, events.publish, folder=growing.captures) as captures:
+            async with (
+                _bad_links(bed, asked.impairments),
+                capture(bed.runtime, places, events.publish, folder=growing.captures) as captures,
+                faults(bed.runtime, [], events, ends=ends, seed=asked.seed) as stage.fault_engine,
+            ):
                 await asked.scenario.play(stage, asked.parameters)
         finally:
+            if asked.faults and stage.fault_engine is not None:
+                stage.checks += checks_of(stage.fault_engine.totals, stage.fault_engine.died)
             if captures is not None:
                 growing.capture_files |= captures.files
             growing.dataplane = stage.dataplane or growing.dataplane
             growing.versions |= stage.versions
-            growing.flows += [_flow_verdict(flow, events, growing.origin_ns) for flow in stage.flows]
-            growing.checks += [*stage.checks, *(doubt for flow in stage.flows for doubt in _doubts(flow))]
+            growing.flows += [flow_verdict(flow, events.past, growing.origin_ns) for flow in stage.flows]
+            growing.checks += [*stage.checks, *(doubt for flow in stage.flows for doubt in doubts(flow))]
+    judged = len(stage.checks)
+    for check in await anyio.to_thread.run_sync(reconcile, stage.flows, growing.path, growing.capture_files):
+        stage.add(check)
     if asked.scenario.inspect is not None:
         stage.captures = {place: growing.path / file.file for place, file in growing.capture_files.items()}
-        judged = len(stage.checks)
         await anyio.to_thread.run_sync(asked.scenario.inspect, stage, asked.parameters)
-        growing.checks += stage.checks[judged:]
-
-
-def _flow_verdict(flow: FlowResult, events: EventStream, origin_ns: int) -> FlowVerdict:
-    plain = flow.as_verdict(origin_ns)
-    for entry, interruption in zip(plain["interruptions"], flow.continuity.interruptions, strict=True):
-        cause = cause_of(interruption, events.past)
-        if cause is not None:
-            entry["event"] = f"{cause.kind} {cause.node}".strip()
-    return msgspec.convert(plain, FlowVerdict)
-
-
-def _doubts(flow: FlowResult) -> list[Check]:
-    return [
-        Check(
-            name=f"evidence of {flow.spec.name}",
-            expected="whole",
-            measured=doubt,
-            outcome=Outcome.INCONCLUSIVE,
-        )
-        for doubt in flow.doubts
-    ]
+    growing.checks += stage.checks[judged:]

@@ -29,14 +29,17 @@ class Scenario(Generic[P]):
         name: what ``hopbed run`` calls it.
         summary: one line.
         nodes: the nodes of the default testbed that it needs; no others are brought up.
+        ends: the nodes that a fault calls INITIATOR and RESPONDER.
         parameters: the type of its parameters.
-        play: acts on the testbed that is up, and says on the stage what was expected and measured.
+        play: acts on the testbed that is up, and says on the stage what was expected and measured; it calls
+            ``stage.begin_faults()`` where the faults that were asked for are to begin.
         inspect: looks at the captures when the play is over, and says what they show.
     """
 
     name: str
     summary: str
     nodes: tuple[str, ...]
+    ends: tuple[str, str]
     parameters: type[P]
     play: Callable[[Stage, P], Awaitable[None]]
     inspect: Callable[[Stage, P], None] | None = None

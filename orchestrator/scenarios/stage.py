@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.evidence.verdict import Check
+from orchestrator.faults import FaultEngine
 from orchestrator.flows import FlowResult, Flows, FlowSpec, run_flows
 from orchestrator.testbed import Testbed
 
@@ -20,6 +21,7 @@ class Stage:
     Attributes:
         bed: the testbed.
         random: where every random choice of a scenario comes from, so that the seed replays it.
+        fault_engine: of the run; a scenario may add faults of its own.
         checks: what was expected and measured so far.
         flows: the results of the flows that have ended.
         dataplane: what carried ESP, once a scenario found out; empty where none did.
@@ -27,14 +29,26 @@ class Stage:
         captures: the captures by place, once the play is over: for :attr:`Scenario.inspect`.
     """
 
-    def __init__(self, bed: Testbed, seed: int) -> None:
+    def __init__(self, bed: Testbed, seed: int, faults: Sequence[str] = ()) -> None:
         self.bed = bed
         self.random = random.Random(seed)
+        self.fault_engine: FaultEngine | None = None
+        self._faults = faults
         self.checks: list[Check] = []
         self.flows: list[FlowResult] = []
         self.dataplane = ""
         self.versions: dict[str, str] = {}
         self.captures: Mapping[str, Path] = {}
+
+    async def begin_faults(self) -> None:
+        """Put the faults that were asked for in force: from here on a first occurrence is the first.
+
+        Raises:
+            MachineError: this machine cannot lead packets to a fault engine.
+            NodeError: an engine did not start.
+        """
+        if self._faults and self.fault_engine is not None:
+            await self.fault_engine.add(*self._faults)
 
     def check(self, name: str, *, expected: str, measured: str, passed: bool) -> None:
         """Check that something is as it was expected."""

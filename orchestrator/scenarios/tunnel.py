@@ -20,6 +20,7 @@ class TunnelScenario(between.TunnelParameters):
 
 async def play(stage: Stage, parameters: TunnelScenario) -> None:
     """Negotiate, carry traffic both ways for the duration, and expect all of it at the other end."""
+    await stage.begin_faults()
     await between.establish(stage, parameters, Settings(version=parameters.version))
     count = max(1, round(parameters.duration * parameters.rate))
     async with stage.traffic(between.probes(stage, parameters, count=count)) as flows:
@@ -32,6 +33,7 @@ SCENARIO = Scenario(
     name="tunnel",
     summary="two strongSwan peers negotiate, and a tunnel carries traffic both ways",
     nodes=(between.INITIATOR, between.RESPONDER),
+    ends=(between.INITIATOR, between.RESPONDER),
     parameters=TunnelScenario,
     play=play,
     inspect=between.inspect,

@@ -45,6 +45,7 @@ def plan_run(
     dad: Dad = Dad.NODAD,
     dataplane: Dataplane = Dataplane.AUTO,
     nodes: tuple[str, ...] | None = None,
+    keys: bool = False,
 ) -> RunPlan:
     """A new run of ``topology`` with an id and a prefix of its own; of ``nodes`` alone if they are named."""
     site = random_site()
@@ -59,4 +60,5 @@ def plan_run(
         compose_file=topology.file.resolve(),
         dad=dad,
         dataplane=dataplane,
+        keys=keys,
     )

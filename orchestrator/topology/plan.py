@@ -73,6 +73,8 @@ class NodePlan:
         options: dict[str, Any] = {"address": str(self.address.ip), "dataplane": plan.dataplane.value}
         if self.inner_address is not None:
             options["inner_address"] = str(self.inner_address)
+        if plan.keys and self.role is RoleName.PEER:
+            options["keys"] = True
         return options
 
 
@@ -88,6 +90,7 @@ class RunPlan:
         log_dir: where the nodes' logs, captures and flow records go, a folder a node; an absolute path
             that exists. It is the evidence folder's ``nodes/``, or a folder that goes with the run.
         compose_file: what the run was read from.
+        keys: whether peers write the keys that they derive into their log folders.
     """
 
     run_id: str
@@ -98,6 +101,7 @@ class RunPlan:
     compose_file: Path
     dad: Dad = Dad.NODAD
     dataplane: Dataplane = Dataplane.AUTO
+    keys: bool = False
 
     @property
     def project(self) -> str:
