@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.continuity import Continuity, ReceivedLog, SentLog, continuity, read_received, read_sent
+from orchestrator.continuity import (
+    STALL_MS,
+    Continuity,
+    ReceivedLog,
+    SentLog,
+    continuity,
+    read_received,
+    read_sent,
+)
 from orchestrator.flows.spec import FlowSpec
 
 Counts = Mapping[str, Any]
@@ -133,7 +141,7 @@ def read_result(
     return FlowResult(
         spec=spec,
         flow_id=flow_id,
-        continuity=_continuity(sent_log, received_log, stall_ms),
+        continuity=continuity_of(sent_log, received_log, stall_ms),
         failed=_failed(sent_log),
         skipped=sender.get("skipped", 0),
         icmp_errors=sender.get("icmp_errors", 0),
@@ -153,7 +161,8 @@ def read_result(
     )
 
 
-def _continuity(sent: SentLog, received: ReceivedLog, stall_ms: float) -> Continuity:
+def continuity_of(sent: SentLog, received: ReceivedLog, stall_ms: float = STALL_MS) -> Continuity:
+    """The continuity of a flow from the logs of its ends."""
     return continuity(
         sent.sequence,
         sent.sent_ns,

@@ -6,6 +6,6 @@ What decides is without I/O: :mod:`~orchestrator.reconciliation.datagrams` and
 :mod:`~orchestrator.reconciliation.reconcile` reads the files and makes a check of each flow.
 """
 
-from orchestrator.reconciliation.reconcile import reconcile
+from orchestrator.reconciliation.reconcile import Reconciled, reconcile
 
-__all__ = ["reconcile"]
+__all__ = ["Reconciled", "reconcile"]

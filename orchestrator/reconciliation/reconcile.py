@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,28 +16,42 @@ from orchestrator.continuity import read_received, read_sent
 from orchestrator.evidence.run_file import CaptureFile
 from orchestrator.evidence.verdict import Check, Outcome
 from orchestrator.flows import FlowResult, Transport
+from orchestrator.flows.result import continuity_of
 from orchestrator.flows.running import QUIET_SECONDS
 from orchestrator.reconciliation.agreement import Agreement, Contradiction, Receiver, agreement
 from orchestrator.reconciliation.datagrams import Datagrams
 from orchestrator.reconciliation.sightings import Sightings
 from orchestrator.reconciliation.stream import Segments, Stream
+from orchestrator.reconciliation.stream_times import by_packets
 
 CLOCK_STEP_NS = 100_000
 """If the wall clock was set by more than this during a capture, its times are not compared."""
 _SHOWN = 3
 
 
-def reconcile(
-    flows: Sequence[FlowResult], folder: Path, captures: Mapping[str, CaptureFile]
-) -> tuple[Check, ...]:
-    """A check of each flow: passed if application and packets agree on every probe, else inconclusive.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reconciled:
+    """What came of comparing applications and packets.
+
+    Attributes:
+        checks: one of each flow: passed if both agree on every probe, else inconclusive.
+        flows: as they were given; TCP ones with the times of the packets, where both agree.
+    """
+
+    checks: tuple[Check, ...]
+    flows: tuple[FlowResult, ...]
+
+
+def reconcile(flows: Sequence[FlowResult], folder: Path, captures: Mapping[str, CaptureFile]) -> Reconciled:
+    """Compare what the applications of flows say with what the captures of their nodes show.
 
     Args:
         folder: the evidence folder.
         captures: by place, with files relative to ``folder``.
     """
     places = _Places(folder, captures)
-    return tuple(_check(flow, places) for flow in flows)
+    found = [_reconciled(flow, places) for flow in flows]
+    return Reconciled(checks=tuple(check for check, _ in found), flows=tuple(flow for _, flow in found))
 
 
 class _Place:
@@ -98,17 +113,21 @@ class _Places:
         return self._read[name]
 
 
-def _check(flow: FlowResult, places: _Places) -> Check:
+def _reconciled(flow: FlowResult, places: _Places) -> tuple[Check, FlowResult]:
     try:
-        measured, agrees = _Reconciliation(flow, places).result()
+        reconciliation = _Reconciliation(flow, places)
+        measured, agrees = reconciliation.result()
+        if agrees:
+            flow = reconciliation.flow_by_packets()
     except (errors.UsageError, errors.FlowError) as error:
         measured, agrees = {"not reconciled": str(error)}, False
-    return Check(
+    check = Check(
         name=f"application and packets agree: {flow.spec.name}",
         expected="on every probe",
         measured=measured,
         outcome=Outcome.PASS if agrees else Outcome.INCONCLUSIVE,
     )
+    return check, flow
 
 
 class _Reconciliation:
@@ -126,6 +145,7 @@ class _Reconciliation:
         self._doubts: list[str] = []
         self._more: dict[str, Any] = {}
         self._contradictions: list[Contradiction] = []
+        self._arriving: Sightings | None = None
 
     def result(self) -> tuple[dict[str, Any], bool]:
         """What was measured, and whether all of it agrees."""
@@ -133,7 +153,8 @@ class _Reconciliation:
         leaving, arriving = self._streams() if of_stream else self._datagrams()
         is_open = not len(leaving.position) and not len(leaving.unknown) and self._source.has_esp
         step_ns = self._destination.clock_step_ns
-        compare_times = abs(step_ns) <= CLOCK_STEP_NS
+        compare_times = self._same_clock
+        self._arriving = arriving
         found = agreement(
             self._sent,
             self._received,
@@ -156,6 +177,18 @@ class _Reconciliation:
         measured |= {one.what: self._plain(one) for one in self._contradictions}
         measured |= {"doubts": self._doubts} if self._doubts else {}
         return measured, not self._contradictions and not self._doubts
+
+    def flow_by_packets(self) -> FlowResult:
+        """The flow, over TCP with the times of its packets; to be called after :meth:`result`."""
+        if self._flow.spec.transport is not Transport.TCP or not self._same_clock or self._arriving is None:
+            return self._flow
+        received = by_packets(self._sent, self._received, self._arriving)
+        return dataclasses.replace(self._flow, continuity=continuity_of(self._sent, received))
+
+    @property
+    def _same_clock(self) -> bool:
+        """Whether one offset puts all times of the destination's capture on the timeline."""
+        return abs(self._destination.clock_step_ns) <= CLOCK_STEP_NS
 
     def _datagrams(self) -> tuple[Sightings, Sightings]:
         size = self._flow.spec.size

@@ -150,7 +150,10 @@ async def _play(
             growing.flows += [flow_verdict(flow, events.past, growing.origin_ns) for flow in stage.flows]
             growing.checks += [*stage.checks, *(doubt for flow in stage.flows for doubt in doubts(flow))]
     judged = len(stage.checks)
-    for check in await anyio.to_thread.run_sync(reconcile, stage.flows, growing.path, growing.capture_files):
+    reconciled = await anyio.to_thread.run_sync(reconcile, stage.flows, growing.path, growing.capture_files)
+    stage.flows = list(reconciled.flows)
+    growing.flows = [flow_verdict(flow, events.past, growing.origin_ns) for flow in stage.flows]
+    for check in reconciled.checks:
         stage.add(check)
     if asked.scenario.inspect is not None:
         stage.captures = {place: growing.path / file.file for place, file in growing.capture_files.items()}

@@ -77,16 +77,15 @@ class Bench:
                 await meanwhile()
             await flows.wait_sent()
         assert not [doubt for flow in self.stage.flows for doubt in doubts(flow)]
+        self._reconciled = reconcile(self.stage.flows, self._folder, self.captures.files)
         return {
-            flow.spec.name: flow_verdict(flow, self.bed.events.past, origin_ns=0) for flow in self.stage.flows
+            flow.spec.name: flow_verdict(flow, self.bed.events.past, origin_ns=0)
+            for flow in self._reconciled.flows
         }
 
     def agreement(self):
         """What the reconciliation says of each flow."""
-        return {
-            check.name.split(": ")[1]: check
-            for check in reconcile(self.stage.flows, self._folder, self.captures.files)
-        }
+        return {check.name.split(": ")[1]: check for check in self._reconciled.checks}
 
     async def drop(self, numbers):
         """Have the destination's kernel drop these probes of the next flow; ``dropped`` then counts them."""

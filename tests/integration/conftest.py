@@ -24,7 +24,7 @@ def node_image():
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("docker"):
-            item.fixturenames.insert(0, "node_image")
+            item.fixturenames = ["node_image", *item.fixturenames]
 
 
 @pytest.fixture(params=["namespaces", pytest.param("docker", marks=pytest.mark.docker)])

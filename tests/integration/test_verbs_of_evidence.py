@@ -138,6 +138,22 @@ def test_a_report_is_made_again(tmp_path):
     assert (out / "report.html").read_bytes() == first
 
 
+def wait_until_in_force(process):
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "in force" in line:
+            return
+    pytest.fail(f"it ended with {process.wait()}: {''.join(said)}")
+
+
+def interrupt(process):
+    os.killpg(process.pid, signal.SIGINT)
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(30) == 130, rest
+
+
 def test_a_fault_is_put_in_force_by_hand(runtime):
     run_id = json.loads(hopbed("up", "--runtime", runtime, "--json", "peer-a", "peer-b", check=0).stdout)[
         "run"
@@ -145,11 +161,39 @@ def test_a_fault_is_put_in_force_by_hand(runtime):
     try:
         line = [*HOPBED, "fault", "add", "drop ike-sa-init 1 from peer-a", "--run", run_id]
         process = subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
-        for said in process.stderr:
-            if "in force" in said:
-                break
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(30) == 130, process.stderr.read()
-        process.stderr.close()
+        wait_until_in_force(process)
+        interrupt(process)
+    finally:
+        hopbed("down", "--run", run_id, check=0)
+
+
+def test_a_kernel_without_netem_is_told_before_anything_starts_and_one_with_it_impairs(tmp_path):
+    found = json.loads(hopbed("doctor", "--json", check=0).stdout)["findings"]
+    netem = next(finding for finding in found if finding["name"] == "netem")
+    words = ["run", "tunnel", "--runtime", "namespaces", "-p", "tcp_rate=0", "-p", "duration=2"]
+    done = hopbed(*words, "--impair", "peer-a loss=20%", "--out", str(tmp_path / "e"))
+    if netem["present"]:
+        verdict = decode((tmp_path / "e" / "verdict.json").read_bytes())
+        assert verdict.outcome is Outcome.FAIL
+        assert flows(verdict)["udp-a-b"].lost > 0
+        assert flows(verdict)["udp-b-a"].lost == 0
+    else:
+        assert done.returncode == 3
+        assert "modprobe sch_netem" in done.stderr
+        assert not (tmp_path / "e").exists()
+
+
+def test_a_link_is_taken_down_by_hand_and_comes_up_with_the_end_of_the_command(runtime):
+    up = ["up", "--runtime", runtime, "--json", "terminal-a", "host"]
+    run_id = json.loads(hopbed(*up, check=0).stdout)["run"]
+    ping = ["exec", "--run", run_id, "terminal-a", "--", "ping", "-6", "-c", "1", "-i", "0.2"]
+    try:
+        hopbed(*ping, "-w", "10", "host", check=0)
+        line = [*HOPBED, "impair", "terminal-a", "down", "--run", run_id]
+        process = subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        wait_until_in_force(process)
+        assert hopbed(*ping, "-W", "1", "-w", "1", "host").returncode == 1
+        interrupt(process)
+        hopbed(*ping, "-w", "20", "host", check=0)
     finally:
         hopbed("down", "--run", run_id, check=0)

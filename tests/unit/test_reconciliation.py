@@ -84,7 +84,7 @@ class Run:
         self.captures[place] = CaptureFile(**(values | changes))
 
     def check(self, *arguments, **more):
-        (check,) = reconcile([self.flow(*arguments, **more)], self.folder, self.captures)
+        (check,) = reconcile([self.flow(*arguments, **more)], self.folder, self.captures).checks
         return check
 
 

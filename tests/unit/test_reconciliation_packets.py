@@ -13,9 +13,10 @@ from scapy.packet import Raw
 from nodes.traffic.probe import MIN_SIZE, ProbeFormat
 from orchestrator.capture.classify import classify
 from orchestrator.capture.pcapng import read
-from orchestrator.continuity import SentLog
+from orchestrator.continuity import ReceivedLog, SentLog
 from orchestrator.reconciliation.datagrams import Datagrams
 from orchestrator.reconciliation.stream import Segments
+from orchestrator.reconciliation.stream_times import by_packets
 
 FLOW, OTHER = 0x1122334455667788, 0x99AABBCCDDEEFF00
 SIZE = 100
@@ -226,3 +227,14 @@ def test_however_segments_arrive_records_are_complete_when_all_before_them_came(
         needed = [i for i, (begin, _) in enumerate(pieces) if begin < (record + 1) * SIZE]
         assert found.records.number[record] == max(needed) + 1
     assert (found.octets, found.repeated) == (1000, 0)
+
+
+def test_a_record_that_waited_to_be_read_has_the_time_of_its_packets():
+    _, found = streamed(*(segment(STREAM, at, at + 100) for at in range(0, 300, 100)))  # at 0, 1 and 2 ms
+    received = ReceivedLog(
+        flow_id=FLOW,
+        sequence=np.array([0, 1, 2, 3]),
+        received_ns=np.array([0, 30 * MS, 30 * MS, 30 * MS]),
+        sent_ns=np.zeros(4, np.int64),
+    )
+    assert by_packets(sent(), received, found.records).received_ns.tolist() == [0, 1 * MS, 2 * MS, 30 * MS]
