@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from nodes import errors
-from orchestrator.capture.classify import Headers, classify
-from orchestrator.capture.pcapng import Offsets, Packets, read_file
+from orchestrator.capture.pcapng import Offsets
 from orchestrator.continuity import read_received, read_sent
 from orchestrator.evidence.run_file import CaptureFile
 from orchestrator.evidence.verdict import Check, Outcome
@@ -19,13 +18,11 @@ from orchestrator.flows import FlowResult, Transport
 from orchestrator.flows.result import continuity_of
 from orchestrator.flows.running import QUIET_SECONDS
 from orchestrator.reconciliation.agreement import Agreement, Contradiction, Receiver, agreement
-from orchestrator.reconciliation.datagrams import Datagrams
+from orchestrator.reconciliation.node_capture import NodeCaptures
 from orchestrator.reconciliation.sightings import Sightings
-from orchestrator.reconciliation.stream import Segments, Stream
+from orchestrator.reconciliation.stream import Stream
 from orchestrator.reconciliation.stream_times import by_packets
 
-CLOCK_STEP_NS = 100_000
-"""If the wall clock was set by more than this during a capture, its times are not compared."""
 _SHOWN = 3
 
 
@@ -49,71 +46,12 @@ def reconcile(flows: Sequence[FlowResult], folder: Path, captures: Mapping[str, 
         folder: the evidence folder.
         captures: by place, with files relative to ``folder``.
     """
-    places = _Places(folder, captures)
+    places = NodeCaptures(folder, captures)
     found = [_reconciled(flow, places) for flow in flows]
     return Reconciled(checks=tuple(check for check, _ in found), flows=tuple(flow for _, flow in found))
 
 
-class _Place:
-    """The capture of one node.
-
-    Attributes:
-        incomplete: why a packet may be missing in it; empty where none can be.
-    """
-
-    def __init__(self, path: Path, file: CaptureFile) -> None:
-        self.clock_step_ns = file.clock_step_ns
-        self.incomplete = [f"it dropped {file.dropped} packets"] if file.dropped else []
-        unmarked = [interface.name for interface in file.interfaces if not interface.marked]
-        self.incomplete += [f"its end on {name} is not proved by a mark" for name in unmarked]
-        packets = read_file(path)
-        headers = classify(packets)
-        times_ns = packets.time_ns - file.clock_offset_ns
-        self.has_esp = bool(headers.is_esp.any())
-        self._source: tuple[Packets, Headers, Offsets] | None = (packets, headers, times_ns)
-        self._datagrams: Datagrams | None = None
-        self._segments: Segments | None = None
-
-    @property
-    def datagrams(self) -> Datagrams:
-        """Its UDP packets."""
-        if self._datagrams is None:
-            assert self._source is not None
-            self._datagrams = Datagrams(*self._source)
-        return self._datagrams
-
-    @property
-    def segments(self) -> Segments:
-        """Its TCP segments."""
-        if self._segments is None:
-            assert self._source is not None
-            self._segments = Segments(*self._source)
-        return self._segments
-
-
-class _Places:
-    """The captures, each read once."""
-
-    def __init__(self, folder: Path, captures: Mapping[str, CaptureFile]) -> None:
-        self._folder = folder
-        self._captures = captures
-        self._read: dict[str, _Place] = {}
-
-    def at(self, name: str) -> _Place:
-        """The capture at a node.
-
-        Raises:
-            UsageError: it cannot be read, or there is none.
-        """
-        if name not in self._captures:
-            raise errors.UsageError(f"there is no capture at {name}")
-        if name not in self._read:
-            file = self._captures[name]
-            self._read[name] = _Place(self._folder / file.file, file)
-        return self._read[name]
-
-
-def _reconciled(flow: FlowResult, places: _Places) -> tuple[Check, FlowResult]:
+def _reconciled(flow: FlowResult, places: NodeCaptures) -> tuple[Check, FlowResult]:
     try:
         reconciliation = _Reconciliation(flow, places)
         measured, agrees = reconciliation.result()
@@ -138,7 +76,7 @@ class _Reconciliation:
         FlowError: a log is missing or is none.
     """
 
-    def __init__(self, flow: FlowResult, places: _Places) -> None:
+    def __init__(self, flow: FlowResult, places: NodeCaptures) -> None:
         self._flow = flow
         self._source, self._destination = places.at(flow.spec.source), places.at(flow.spec.destination)
         self._sent, self._received = read_sent(flow.sent_log), read_received(flow.received_log)
@@ -152,8 +90,7 @@ class _Reconciliation:
         of_stream = self._flow.spec.transport is Transport.TCP
         leaving, arriving = self._streams() if of_stream else self._datagrams()
         is_open = not len(leaving.position) and not len(leaving.unknown) and self._source.has_esp
-        step_ns = self._destination.clock_step_ns
-        compare_times = self._same_clock
+        compare_times = self._destination.has_one_clock
         self._arriving = arriving
         found = agreement(
             self._sent,
@@ -164,7 +101,8 @@ class _Reconciliation:
             compare_times=compare_times,
         )
         if not compare_times:
-            self._more["times"] = f"not compared: the wall clock was set by {step_ns / 1e6:.3f} ms"
+            step_ms = self._destination.clock_step_ns / 1e6
+            self._more["times"] = f"not compared: the wall clock was set by {step_ms:.3f} ms"
         elif found.time_difference_ns is not None:
             self._more["times differ by at most, ms"] = found.time_difference_ns / 1e6
         self._doubt(found, leaving, arriving)
@@ -180,15 +118,14 @@ class _Reconciliation:
 
     def flow_by_packets(self) -> FlowResult:
         """The flow, over TCP with the times of its packets; to be called after :meth:`result`."""
-        if self._flow.spec.transport is not Transport.TCP or not self._same_clock or self._arriving is None:
+        if (
+            self._flow.spec.transport is not Transport.TCP
+            or not self._destination.has_one_clock
+            or self._arriving is None
+        ):
             return self._flow
         received = by_packets(self._sent, self._received, self._arriving)
         return dataclasses.replace(self._flow, continuity=continuity_of(self._sent, received))
-
-    @property
-    def _same_clock(self) -> bool:
-        """Whether one offset puts all times of the destination's capture on the timeline."""
-        return abs(self._destination.clock_step_ns) <= CLOCK_STEP_NS
 
     def _datagrams(self) -> tuple[Sightings, Sightings]:
         size = self._flow.spec.size
