@@ -73,6 +73,28 @@ class Program:
             with contextlib.suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 await self._process.stdin.send(msgspec.json.encode(order) + b"\n")
 
+    async def until(self, end: anyio.Event) -> None:
+        """Wait until ``end`` is set, or the program ends by itself before that.
+
+        Raises:
+            HopbedError: it failed meanwhile, as the type that it said.
+        """
+        failed: list[errors.HopbedError] = []
+
+        async def until_it_ends() -> None:
+            try:
+                await self.wait()
+            except errors.HopbedError as error:
+                failed.append(error)
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(until_it_ends)
+            await end.wait()
+            tasks.cancel_scope.cancel()
+        if failed:
+            raise failed[0]
+
     async def stop(self, timeout: float = STOP_TIMEOUT) -> Event:
         """End the program and return its ``done`` event, which holds its results.
 

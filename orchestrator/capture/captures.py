@@ -130,7 +130,7 @@ class Captures:
                 self._say("capture.started", place, interfaces=running.ready.data["interfaces"])
                 started.set()
                 with anyio.CancelScope(shield=True):  # it ends when it is told to, and then to its end
-                    await self._until_end(running)
+                    await running.until(self._end)
                     done = msgspec.convert((await running.stop()).data, _Done)
                 if not moved:
                     await anyio.to_thread.run_sync(shutil.move, self._made(place.name), self.path(place.name))
@@ -140,24 +140,6 @@ class Captures:
             self._say("capture.failed", place, text=str(error))
         finally:
             started.set()
-
-    async def _until_end(self, running: Program) -> None:
-        """Wait until the capture is to end; raise if it does before."""
-        failed: list[errors.HopbedError] = []
-
-        async def until_it_fails() -> None:
-            try:
-                await running.wait()
-            except errors.HopbedError as error:
-                failed.append(error)
-            tasks.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(until_it_fails)
-            await self._end.wait()
-            tasks.cancel_scope.cancel()
-        if failed:
-            raise failed[0]
 
     def _made(self, place: str) -> Path:
         return self._runtime.log_dir(place) / _FILE

@@ -178,26 +178,14 @@ class FaultEngine:
 
     async def _until_end(self, engine: _NodeEngine, program: Program) -> None:
         """Pass orders on until the engine is to end; raise if it does before."""
-        failed: list[errors.HopbedError] = []
-
-        async def until_it_fails() -> None:
-            try:
-                await program.wait()
-            except errors.HopbedError as error:
-                failed.append(error)
-            tasks.cancel_scope.cancel()
 
         async def pass_on() -> None:
             async for order in engine.orders:
                 await program.tell(order)
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(until_it_fails)
+        async with background() as tasks:
             tasks.start_soon(pass_on)
-            await self._end.wait()
-            tasks.cancel_scope.cancel()
-        if failed:
-            raise failed[0]
+            await program.until(self._end)
 
     def _take(self, node: str, engine: _NodeEngine, said: Event) -> None:
         if said.kind == ADDED:

@@ -89,17 +89,23 @@ def _write_report(out: Path, comparison: Comparison, first: str, other: str) -> 
     """The page of two sides: their medians, and the first run of each; with more sides, a page a pair."""
     figures = [
         Figure(
-            name=figure.name,
-            a=figure.medians.get(first),
-            b=figure.medians.get(other),
-            unit=figure.unit,
+            name=f"{figure.name}, median",
+            a=_short(figure.medians.get(first)),
+            b=_short(figure.medians.get(other)),
+            unit=f" {figure.unit}" if figure.unit else "",
         )
         for figure in comparison.figures
+        if max(map(len, figure.values.values())) > 1  # of one run each the page has the figures themselves
     ]
     name = REPORT if len(comparison.sides) == 2 else f"report-{_file_name(first)}-{_file_name(other)}.html"
     labels = (f"{comparison.vary}={first}", f"{comparison.vary}={other}")
     runs = comparison.runs
     write_comparison(out / name, out / runs[first][0], out / runs[other][0], labels=labels, figures=figures)
+
+
+def _short(value: float | None) -> float | int | None:
+    """A whole number as one: most figures are counts."""
+    return int(value) if value is not None and value.is_integer() else value
 
 
 def _file_name(value: str) -> str:

@@ -100,3 +100,18 @@ async def test_a_program_that_does_not_end_is_killed_in_the_end():
         with pytest.raises(errors.NodeError, match="did not end within 0.1 s"):
             await program.stop(0.1)
         os.kill(program._process.pid, signal.SIGKILL)
+
+
+async def test_waiting_for_an_end_is_over_with_the_end():
+    end = anyio.Event()
+    async with run_program("p", python(WELL_BEHAVED)) as program:
+        end.set()
+        await program.until(end)
+        assert program.done is None
+
+
+async def test_waiting_for_an_end_raises_what_the_program_dies_of_before():
+    async with run_program("p", python(WELL_BEHAVED)) as program:
+        os.kill(program._process.pid, signal.SIGKILL)
+        with pytest.raises(errors.NodeError, match="p: ended with status -9"):
+            await program.until(anyio.Event())
