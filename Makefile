@@ -18,9 +18,7 @@ IMAGE := setup/with-docker.sh $(PYTHON) -m orchestrator.image --release $(RELEAS
 
 .PHONY: demo
 demo: setup image-for-$(RUNTIME) ## two strongSwan peers rekey under traffic; ends with a verdict and a report [RUNTIME=docker]
-	@out=evidence/demo-$$(date +%Y%m%d-%H%M%S); status=0; \
-	$(HOPBED) run rekey -p ike=2 -p count=5 --runtime $(RUNTIME) --out $$out || status=$$?; \
-	[ ! -d $$out ] || echo "report folder: $$out"; exit $$status
+	@$(HOPBED) run rekey -p ike=2 -p count=5 --runtime $(RUNTIME) --out evidence/demo-$$(date +%Y%m%d-%H%M%S)
 
 .PHONY: test
 test: setup test-packages lint image-for-auto ## lint, strict type check and every test, on both runtimes [PYTEST=...]
