@@ -27,7 +27,7 @@ SA_2, TSI, TSR = "33", "44", "45"
 
 
 @pytest.fixture
-def play(tmp_path):
+def play(tmp_path, runtime):
     """``await play(SCENARIO, **parameters)`` runs it with its keys kept, and returns the evidence folder."""
 
     async def play(scenario, *, keys=True, **parameters):
@@ -39,7 +39,7 @@ def play(tmp_path):
             out=out,
             seed=1,
             command=(),
-            runtime="namespaces",
+            runtime=runtime,
             keys=keys,
         )
         await run(asked, EventStream())
