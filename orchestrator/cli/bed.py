@@ -34,9 +34,6 @@ def up(file: Path, runtime: str, dad: str, dataplane: str, nodes: tuple[str, ...
 
     async def verb() -> None:
         topology = load(file)
-        unknown = set(nodes) - {node.name for node in topology.nodes}
-        if unknown:
-            raise errors.UsageError(f"no node {', '.join(sorted(unknown))} in {file}")
         plan = plan_run(
             topology, owner=os.getuid(), dad=Dad(dad), dataplane=Dataplane(dataplane), nodes=nodes or None
         )

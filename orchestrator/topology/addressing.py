@@ -7,6 +7,7 @@ import ipaddress
 import secrets
 from pathlib import Path
 
+from nodes import errors
 from orchestrator.topology.load import Topology
 from orchestrator.topology.plan import Dad, Dataplane, NodePlan, RunPlan
 
@@ -47,7 +48,14 @@ def plan_run(
     nodes: tuple[str, ...] | None = None,
     keys: bool = False,
 ) -> RunPlan:
-    """A new run of ``topology`` with an id and a prefix of its own; of ``nodes`` alone if they are named."""
+    """A new run of ``topology`` with an id and a prefix of its own; of ``nodes`` alone if they are named.
+
+    Raises:
+        UsageError: a node that is named is not in the topology.
+    """
+    unknown = set(nodes or ()) - {node.name for node in topology.nodes}
+    if unknown:
+        raise errors.UsageError(f"no node {', '.join(sorted(unknown))} in {topology.file}")
     site = random_site()
     return RunPlan(
         run_id=secrets.token_hex(4),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nodes.errors import TopologyError
+from nodes.errors import TopologyError, UsageError
 from orchestrator.topology.addressing import moved, plan_run, random_site
 from orchestrator.topology.load import load
 from orchestrator.topology.plan import RoleName
@@ -163,6 +163,11 @@ def test_a_run_keeps_what_follows_the_48_bits():
     address = moved(ipaddress.IPv6Address("fd68:6f70:6264:a::b2"), site)
     assert address in site
     assert int(address) & ((1 << 80) - 1) == int(ipaddress.IPv6Address("::a:0:0:0:b2"))
+
+
+def test_a_node_that_is_not_there_is_refused():
+    with pytest.raises(UsageError, match=r"no node nobody, x in .*compose\.yaml"):
+        plan_run(load(ROOT / "compose.yaml"), owner=0, nodes=("x", "peer-a", "nobody"))
 
 
 def test_a_run_may_take_some_of_the_nodes():
