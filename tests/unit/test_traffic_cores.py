@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nodes import errors
@@ -97,13 +97,15 @@ def test_a_sender_catches_up_a_millisecond_or_one_probe_and_no_more(rate, catche
 
 
 @given(st.integers(10, 10_000), st.lists(st.integers(0, 50 * MS), max_size=50))
+@example(rate=420, latenesses=[0, 0, 0, 50 * MS])  # its interval is no whole number of ns
 def test_every_slot_is_sent_or_skipped_and_a_probe_is_never_early(rate, latenesses):
     schedule = Schedule(rate, 0)
+    longest_interval = -(-1_000_000_000 // rate)  # slots are due at whole ns
     now = 0
     for sent, lateness in enumerate(latenesses, start=1):
         now = max(now, schedule.due_ns) + lateness
         schedule.skip_missed(now)
-        assert now - max(CATCH_UP_NS, 1_000_000_000 // rate) <= schedule.due_ns <= now
+        assert now - max(CATCH_UP_NS, longest_interval) <= schedule.due_ns <= now
         schedule.sent()
         assert schedule.due_ns == (sent + schedule.skipped) * 1_000_000_000 // rate
 
