@@ -19,8 +19,7 @@ import sys
 import time
 from typing import Any
 
-INTERFACE = "eth0"
-"""The interface of a container that has one network."""
+from nodes import INTERFACE
 
 FLAGS = {"nodad": ["nodad"], "optimistic": ["optimistic"], "full": []}
 """What ``ip address add`` is told under each policy."""

@@ -17,10 +17,9 @@ from typing import Any
 import anyio
 import msgspec
 
-from nodes import errors
+from nodes import INTERFACE, errors
 from nodes.events import event
 from nodes.impairment import Impair, Impairment, LinkDown
-from orchestrator.capture.captures import NODE_INTERFACE
 from orchestrator.program import run_program
 from orchestrator.runtimes.base import BRIDGE, Publish, Runtime
 
@@ -34,7 +33,7 @@ LINK_UP = "link.up"
 
 @asynccontextmanager
 async def impaired(
-    runtime: Runtime, node: str, impairment: Impairment, publish: Publish, *, interface: str = NODE_INTERFACE
+    runtime: Runtime, node: str, impairment: Impairment, publish: Publish, *, interface: str = INTERFACE
 ) -> AsyncIterator[None]:
     """What ``node`` sends is impaired for the length of the context; for both ways, impair both ends.
 
@@ -93,11 +92,11 @@ async def _in_force(
 
 async def _port_of(runtime: Runtime, node: str) -> int:
     """The index, at the bridge, of the interface that is the other end of a node's own."""
-    command = runtime.command(node, ["ip", "-j", "link", "show", "dev", NODE_INTERFACE])
+    command = runtime.command(node, ["ip", "-j", "link", "show", "dev", INTERFACE])
     done = await anyio.run_process(command, check=False)
     try:
         index: int = msgspec.json.decode(done.stdout)[0]["link_index"]
     except (msgspec.DecodeError, LookupError):
         said = done.stderr.decode(errors="replace").strip()
-        raise errors.NodeError(f"{node}: cannot tell the other end of {NODE_INTERFACE}: {said}") from None
+        raise errors.NodeError(f"{node}: cannot tell the other end of {INTERFACE}: {said}") from None
     return index

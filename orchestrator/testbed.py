@@ -80,9 +80,17 @@ class Testbed:
 
 @asynccontextmanager
 async def bring_up(
-    plan: RunPlan, runtime_type: type[Runtime], *, events: EventStream | None = None
+    plan: RunPlan,
+    runtime_type: type[Runtime],
+    *,
+    events: EventStream | None = None,
+    checked: bool = False,
 ) -> AsyncIterator[Testbed]:
     """Bring a plan up; the context's value is ready for use, and nothing is left after it.
+
+    Args:
+        events: the stream to publish on; a new one by default.
+        checked: the caller has asked the runtime already whether this machine can run the plan.
 
     Raises:
         MachineError: this machine cannot run it; nothing was started.
@@ -91,7 +99,8 @@ async def bring_up(
     """
     runtime = runtime_type(detached=False)
     bed = Testbed(plan, runtime, events or EventStream())
-    await runtime.check(plan)
+    if not checked:
+        await runtime.check(plan)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_take_down, bed)
         bed.events.say("testbed.starting", run=plan.run_id, runtime=runtime.name)

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from nodes import errors
+from nodes import INTERFACE, errors
 from nodes.agent import LOG_DIR
 from nodes.events import event
 from orchestrator.evidence.run_file import CapturedInterface, CaptureFile
@@ -21,8 +21,6 @@ from orchestrator.program import Program, run_program
 from orchestrator.runtimes.base import BRIDGE, Publish, Runtime
 from orchestrator.tasks import single_error
 
-NODE_INTERFACE = "eth0"
-"""A node's interface on the bridge, in every runtime."""
 _FILE = "capture.pcapng"
 
 
@@ -42,7 +40,7 @@ class Place:
 
     def arguments(self, runtime: Runtime) -> list[str]:
         """The arguments of :mod:`nodes.capture` for this place, but for the file."""
-        default = runtime.bridge_interface() if self.name == BRIDGE else NODE_INTERFACE
+        default = runtime.bridge_interface() if self.name == BRIDGE else INTERFACE
         arguments = [f"--interface={interface}" for interface in self.interfaces or (default,)]
         arguments += [f"--filter={self.filter}"] if self.filter is not None else []
         arguments += [f"--snaplen={self.snaplen}"] if self.snaplen is not None else []

@@ -9,7 +9,7 @@ from pathlib import Path
 from nodes.events import Event
 from nodes.peer.config import KEY_LOG
 from orchestrator.decryption.charon_keys import EspKeys, IkeKeys, read_keys
-from orchestrator.decryption.wireshark import PREFERENCES, tables
+from orchestrator.decryption.wireshark import tables
 from orchestrator.evidence.folder import CAPTURES, NODES
 from orchestrator.evidence.read import KEYS
 
@@ -46,11 +46,6 @@ def decrypting_command(evidence: Path, capture: str = f"{CAPTURES}/bridge.pcapng
     """The command that opens a capture of the folder decrypted."""
     folder, file = (shlex.quote(str(evidence / name)) for name in (KEYS, capture))
     return f"WIRESHARK_CONFIG_DIR={folder} wireshark -r {file}"
-
-
-def has_keys(evidence: Path) -> bool:
-    """Whether the tables are there."""
-    return (evidence / KEYS / PREFERENCES).is_file()
 
 
 def _keys(log: Path, events: Iterable[Event]) -> Iterator[IkeKeys | EspKeys]:

@@ -70,6 +70,7 @@ async def run(asked: Run, events: EventStream) -> Verdict:
     check_rules(asked.faults, asked.scenario.nodes, asked.scenario.ends)
     for words in asked.impairments:
         parse(words, asked.scenario.nodes)
+    if asked.impairments:
         (await probes.netem()).require()
     plan = plan_run(
         topology,
@@ -128,7 +129,7 @@ def _complete(folder: Path, events: EventStream) -> None:
 async def _play(
     asked: Run, plan: RunPlan, runtime_type: type[Runtime], events: EventStream, growing: Evidence
 ) -> None:
-    async with bring_up(plan, runtime_type, events=events) as bed:
+    async with bring_up(plan, runtime_type, events=events, checked=True) as bed:
         stage = Stage(bed, asked.seed, asked.faults)
         ends = asked.scenario.ends
         places = [*(node.name for node in plan.nodes), BRIDGE]

@@ -67,7 +67,6 @@ class Output:
         self._last_words = b""
         self._failure: errors.HopbedError | None = None
         self._changed = anyio.Event()
-        self._has_ended = False
         self._status: int | None = None
         self.is_ready = False
 
@@ -115,7 +114,6 @@ class Output:
 
     def end(self, status: int | None) -> None:
         """The container ended, with this exit status where it is known."""
-        self._has_ended = True
         self._status = status
         self._changed.set()
 

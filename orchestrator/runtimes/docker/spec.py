@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from nodes import INTERFACE
 from nodes.agent import LOG_DIR, RUN_DIR
-from nodes.container_init import INTERFACE
 from orchestrator.runtimes.base import BRIDGE
 from orchestrator.runtimes.docker import labels
 from orchestrator.runtimes.docker.owner import Owner

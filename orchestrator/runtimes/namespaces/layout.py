@@ -24,7 +24,6 @@ DETACHED = RUN_ROOT / "detached"
 HOSTS = RUN_ROOT / "hosts"
 
 BRIDGE_INTERFACE = "bridge"
-NODE_INTERFACE = "eth0"
 DETACH = b"detach\n"
 """What the supervisor is told on its standard input to let its run outlive whoever started it."""
 GRACE = 3.0

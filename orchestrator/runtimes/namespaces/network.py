@@ -13,8 +13,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTMGRP_IPV6_IFADDR
 from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_DADFAILED, IFA_F_NODAD, IFA_F_OPTIMISTIC, IFA_F_TENTATIVE
 
-from nodes import errors
-from orchestrator.runtimes.namespaces.layout import BRIDGE_INTERFACE, NODE_INTERFACE
+from nodes import INTERFACE, errors
+from orchestrator.runtimes.namespaces.layout import BRIDGE_INTERFACE
 
 _SYSCTL = Path("/proc/sys/net/ipv6/conf")
 
@@ -73,10 +73,10 @@ def join_bridge(node: str, address: str, dad: str, bridge: IPRoute, bridge_index
             kind="veth",
             master=bridge_index,
             state="up",
-            peer={"ifname": NODE_INTERFACE, "net_ns_fd": own.fileno()},
+            peer={"ifname": INTERFACE, "net_ns_fd": own.fileno()},
         )
         netlink.link("set", index=1, state="up")
-        index: int = netlink.link_lookup(ifname=NODE_INTERFACE)[0]
+        index: int = netlink.link_lookup(ifname=INTERFACE)[0]
         netlink.link("set", index=index, state="up")
         flags = {"nodad": IFA_F_NODAD, "optimistic": IFA_F_OPTIMISTIC, "full": 0}[dad]
         netlink.addr(
