@@ -30,6 +30,7 @@ class Scenario(Generic[P]):
         summary: one line.
         nodes: the nodes of the default testbed that it needs; no others are brought up.
         ends: the nodes that a fault calls INITIATOR and RESPONDER.
+        cast: which two nodes those are, where the parameters decide it; then they alone are brought up.
         parameters: the type of its parameters.
         play: acts on the testbed that is up, and says on the stage what was expected and measured; it calls
             ``stage.begin_faults()`` where the faults that were asked for are to begin.
@@ -43,6 +44,15 @@ class Scenario(Generic[P]):
     parameters: type[P]
     play: Callable[[Stage, P], Awaitable[None]]
     inspect: Callable[[Stage, P], None] | None = None
+    cast: Callable[[P], tuple[str, str]] | None = None
+
+    def ends_for(self, parameters: P) -> tuple[str, str]:
+        """The initiator's and the responder's node with these parameters."""
+        return self.ends if self.cast is None else self.cast(parameters)
+
+    def nodes_for(self, parameters: P) -> tuple[str, ...]:
+        """The nodes that are brought up with these parameters."""
+        return self.nodes if self.cast is None else self.cast(parameters)
 
     def parse(self, given: Iterable[str]) -> P:
         """The parameters from ``name=value`` words.
