@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nodes.ike.model import IkeConnection, Status
 from nodes.peer import model
 from orchestrator.control import ControlClient
 
@@ -12,8 +13,12 @@ class Endpoint:
     def __init__(self, control: ControlClient) -> None:
         self._control = control
 
-    async def load(self, connection: model.Connection) -> model.Loaded:
-        """Load a connection with its secret."""
+    async def status(self) -> Status:
+        """What carries its ESP, how it behaves and how it fares."""
+        return await self._control.call("ike.status", None, Status)
+
+    async def load(self, connection: model.Connection | IkeConnection) -> model.Loaded:
+        """Load a connection with its secret; a peer's is taken with the endpoint's own timing."""
         return await self._control.call("ike.load", connection, model.Loaded)
 
     async def unload(self, name: str) -> None:

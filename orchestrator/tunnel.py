@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from nodes import errors
+from nodes.ike.model import IkeConnection
 from nodes.peer.model import ESP_PROPOSALS, PFS_GROUP, Auth, Child, Connection, End, Psk
 from orchestrator.pki import Authority
 from orchestrator.topology.plan import NodePlan, RunPlan
@@ -107,6 +108,23 @@ def tunnel(
         initiator=_connection(near, far, credentials[initiator], settings, name),
         responder=_connection(far, near, credentials[responder], settings, name),
     )
+
+
+def at_endpoint(connection: Connection, **behaviour: Any) -> IkeConnection:
+    """A tunnel's connection as an IKEv1 endpoint of ours loads it.
+
+    Args:
+        connection: of one end, as :func:`tunnel` gives it.
+        behaviour: what the endpoint can be told beside; see :class:`nodes.ike.model.IkeConnection`.
+
+    Raises:
+        ParameterError: the endpoint cannot have such a connection, or be told that; the text says why.
+    """
+    plain: dict[str, Any] = msgspec.to_builtins(connection)
+    try:
+        return msgspec.convert(plain | msgspec.to_builtins(behaviour), IkeConnection)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise errors.ParameterError(f"tunnel {connection.name!r} at an endpoint: {error}") from None
 
 
 def _connection(local: NodePlan, remote: NodePlan, auth: Auth, settings: Settings, name: str) -> Connection:

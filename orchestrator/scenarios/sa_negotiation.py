@@ -15,7 +15,7 @@ from pydantic import Field
 
 from nodes.faults.engine import RELEASED
 from nodes.faults.rule import time_text
-from nodes.peer.model import Rekey, Rekeyed, Terminate
+from nodes.peer.model import Connection, Rekey, Rekeyed, Terminate
 from orchestrator import tunnel
 from orchestrator.capture.classify import classify
 from orchestrator.capture.pcapng import read_file
@@ -33,6 +33,7 @@ from orchestrator.scenarios.sa_moments import EFFECTIVE, INSTALLED, REKEYED, mom
 from orchestrator.scenarios.scenario import Scenario
 from orchestrator.scenarios.stage import Stage
 from orchestrator.tasks import gather
+from orchestrator.topology.plan import RoleName
 
 SETTLED = 90.0
 """Seconds in which a negotiation must end: charon sends a message for the last time after 75 s."""
@@ -147,10 +148,17 @@ class _Play:
         credentials = tunnel.credentials(self._stage.bed.plan, self._ends, "psk")
         ends = tunnel.tunnel(self._stage.bed.plan, *self._ends, credentials, settings)
         await gather(
-            [
-                self._end(self._initiator).load(ends.initiator),
-                self._end(self._responder).load(ends.responder),
-            ]
+            [self._load_end(self._initiator, ends.initiator), self._load_end(self._responder, ends.responder)]
+        )
+
+    async def _load_end(self, name: str, connection: Connection) -> None:
+        node = self._stage.bed.node(name)
+        if node.plan.role is not RoleName.IKE:
+            await node.peer.load(connection)
+            return
+        timing = "early" if self._parameters.responder == "early" else "stock"
+        await node.endpoint.load(
+            tunnel.at_endpoint(connection, timing=timing, esp_trigger=self._parameters.esp_trigger)
         )
 
     async def _initially(self) -> None:
@@ -268,9 +276,13 @@ class _Play:
 
     async def _tell_what_runs(self) -> None:
         """Put the data plane and strongSwan's version into the verdict."""
-        planes = []
+        planes: list[str] = []
         for name in self._ends:
-            status = await self._stage.bed.node(name).peer.status()
+            node = self._stage.bed.node(name)
+            if node.plan.role is RoleName.IKE:
+                planes.append((await node.endpoint.status()).dataplane)
+                continue
+            status = await node.peer.status()
             planes.append(status.dataplane)
             self._stage.versions["strongSwan"] = status.version
         self._stage.dataplane = " and ".join(dict.fromkeys(planes))
