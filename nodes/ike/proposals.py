@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from nodes.esp.sa import GCM_SALT, HMAC_SHA256_KEY
 from nodes.ike.crypto.groups import Group
-from nodes.ike.dataplane.base import GCM_SALT, HMAC_SHA256_KEY
 from nodes.ike.messages.attributes import Attribute, LifeType, Phase1, Phase2, lifetime
 from nodes.ike.messages.sa_payload import Proposal, Protocol, Transform, transform
 

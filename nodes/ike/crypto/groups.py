@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
+import secrets
 from typing import Protocol
 
-from cryptography.hazmat.primitives.asymmetric import dh, ec
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from nodes.ike.messages.malformed import MalformedError, NotifyType
 
@@ -65,29 +66,26 @@ _MODP2048 = int(
     "15728E5A8AACAA68FFFFFFFFFFFFFFFF",
     16,
 )
-"""RFC 3526, section 3."""
+"""RFC 3526, section 3. ``cryptography`` gives up Diffie-Hellman over finite fields, so Python does it."""
+_EXPONENT_BITS = 384
+"""More than the 320 that the group's strength can use (RFC 3526, section 8)."""
 
 
 class Modp2048:
     """MODP2048, generator 2. Public value and secret have the prime's size (RFC 2409, section 5)."""
 
     _SIZE = 256
-    _PARAMETERS = dh.DHParameterNumbers(_MODP2048, 2)
 
     def __init__(self) -> None:
-        self._private = self._PARAMETERS.parameters().generate_private_key()
-        self.public = self._private.public_key().public_numbers().y.to_bytes(self._SIZE, "big")
+        self._private = 1 + secrets.randbits(_EXPONENT_BITS)
+        self.public = pow(2, self._private, _MODP2048).to_bytes(self._SIZE, "big")
 
     def secret(self, partner: bytes) -> bytes:
         """See :class:`KeyExchange`; 0, 1 and p - 1, which give the secret away, are refused."""
         value = int.from_bytes(partner, "big")
         if len(partner) != self._SIZE or not 1 < value < _MODP2048 - 1:
             raise _refused(f"a public value of {len(partner)} octets that is none of MODP2048")
-        try:
-            key = dh.DHPublicNumbers(value, self._PARAMETERS).public_key()
-            return self._private.exchange(key).rjust(self._SIZE, b"\0")
-        except ValueError:
-            raise _refused("a public value that is none of MODP2048") from None
+        return pow(value, self._private, _MODP2048).to_bytes(self._SIZE, "big")
 
 
 def key_exchange(group: Group) -> KeyExchange:
