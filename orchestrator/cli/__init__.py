@@ -7,6 +7,7 @@ import click
 from orchestrator.cli.again import replay, report
 from orchestrator.cli.bed import down, exec_, ps, shell, up
 from orchestrator.cli.capture import capture
+from orchestrator.cli.demo import demo
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.fault import fault
 from orchestrator.cli.impair import impair
@@ -23,7 +24,23 @@ def hopbed() -> None:
     """
 
 
-for _verb in (up, down, ps, exec_, shell, run, ab, list_, replay, report, doctor, capture, fault, impair):
+for _verb in (
+    up,
+    down,
+    ps,
+    exec_,
+    shell,
+    run,
+    ab,
+    demo,
+    list_,
+    replay,
+    report,
+    doctor,
+    capture,
+    fault,
+    impair,
+):
     hopbed.add_command(_verb)
 
 

@@ -11,7 +11,7 @@ import re
 from typing import Annotated, Literal
 
 import anyio
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from nodes.faults.engine import RELEASED
 from nodes.faults.rule import time_text
@@ -30,7 +30,7 @@ from orchestrator.scenarios import sa_evidence
 from orchestrator.scenarios import tunnel_between_peers as between
 from orchestrator.scenarios.footprint import Footprint, footprint
 from orchestrator.scenarios.sa_moments import EFFECTIVE, INSTALLED, REKEYED, moments, negotiated
-from orchestrator.scenarios.scenario import Scenario
+from orchestrator.scenarios.scenario import Parameters, Scenario
 from orchestrator.scenarios.stage import Stage
 from orchestrator.tasks import gather
 from orchestrator.topology.plan import RoleName
@@ -39,13 +39,27 @@ SETTLED = 90.0
 """Seconds in which a negotiation must end: charon sends a message for the last time after 75 s."""
 ENOUGH_TO_TELL = 100
 """Negotiations from which on the memory at the end says something."""
+LEAST_DELAY_MS, GREATEST_DELAY_MS = 1.0, 60_000.0
 _THIRD = re.compile(r"pass|drop|delay:([0-9]+(?:\.[0-9]+)?)(us|ms|s)")
 _UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 _ENDS = {"strongswan": ("peer-a", "peer-b"), "hopbed": ("endpoint", "endpoint-b")}
 """Who initiates and who responds, by what they are."""
 
 
-class SaNegotiation(between.TrafficParameters):
+def _third(value: str) -> str:
+    """A delay within its bounds."""
+    delay_ms = _delay_ms(value)
+    if delay_ms is not None and not LEAST_DELAY_MS <= delay_ms <= GREATEST_DELAY_MS:
+        raise ValueError(f"a delay is from {LEAST_DELAY_MS:g}ms to {GREATEST_DELAY_MS / 1000:g}s")
+    return value
+
+
+def _delay_ms(third: str) -> float | None:
+    found = _THIRD.fullmatch(third)
+    return float(found[1]) * _UNITS_MS[found[2]] if found and found[1] else None
+
+
+class SaNegotiation(Parameters):
     """The parameters of ``sa-negotiation``."""
 
     responder: Annotated[
@@ -64,8 +78,10 @@ class SaNegotiation(between.TrafficParameters):
             pattern=f"^(?:{_THIRD.pattern})$",
             description="the third message: pass, drop, or delay:D such as delay:500ms",
         ),
+        AfterValidator(_third),
     ] = "pass"
     pfs: Annotated[bool, Field(description="a Diffie-Hellman exchange in every Quick Mode")] = False
+    rate: Annotated[int, Field(ge=10, le=10_000, description="UDP probes per second, each way")] = 500
     count: Annotated[int, Field(ge=1, le=10_000, description="negotiations")] = 1
     interval: Annotated[float, Field(ge=0, le=3600, description="seconds from one to the next")] = 0.5
     esp_trigger: Annotated[
@@ -82,8 +98,7 @@ class SaNegotiation(between.TrafficParameters):
     @property
     def delay_ms(self) -> float | None:
         """How late the third message is to be; None where it is not to be late."""
-        found = _THIRD.fullmatch(self.third)
-        return float(found[1]) * _UNITS_MS[found[2]] if found and found[1] else None
+        return _delay_ms(self.third)
 
     @property
     def fault(self) -> str | None:

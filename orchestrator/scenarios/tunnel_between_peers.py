@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
@@ -22,20 +22,27 @@ INITIATOR = "peer-a"
 RESPONDER = "peer-b"
 
 
-class TrafficParameters(Parameters):
-    """What every scenario with traffic through a tunnel can be told."""
+class Traffic(Protocol):
+    """Parameters that say what goes through a tunnel."""
 
+    @property
+    def rate(self) -> int:
+        """UDP probes per second, each way."""
+
+    @property
+    def tcp_rate(self) -> int:
+        """TCP records per second, each way; 0: none."""
+
+
+class TunnelParameters(Parameters):
+    """What every scenario about a tunnel can be told."""
+
+    ike: Annotated[Literal["1", "2"], Field(description="version of IKE")] = "2"
+    auth: Annotated[Literal["psk", "cert"], Field(description="authentication of the peers")] = "psk"
     rate: Annotated[int, Field(ge=10, le=10_000, description="UDP probes per second, each way")] = 500
     tcp_rate: Annotated[
         int, Field(ge=0, le=10_000, description="TCP records per second, each way; 0: none")
     ] = 50
-
-
-class TunnelParameters(TrafficParameters):
-    """What every scenario about a tunnel between two strongSwan peers can be told."""
-
-    ike: Annotated[Literal["1", "2"], Field(description="version of IKE")] = "2"
-    auth: Annotated[Literal["psk", "cert"], Field(description="authentication of the peers")] = "psk"
 
     @property
     def version(self) -> Literal[1, 2]:
@@ -71,7 +78,7 @@ async def establish(stage: Stage, parameters: TunnelParameters, settings: tunnel
 
 def probes(
     stage: Stage,
-    parameters: TrafficParameters,
+    parameters: Traffic,
     *,
     count: int | None = None,
     ends: tuple[str, str] = (INITIATOR, RESPONDER),
