@@ -121,11 +121,12 @@ async def _bad_links(bed: Testbed, impairments: Sequence[str]) -> AsyncIterator[
 
 async def _complete(growing: Evidence, events: EventStream) -> None:
     """Add what is made from the evidence alone, also for a run that failed; the verdict stands without it."""
+    events.say("report.started")
     try:
-        write_keys(growing.path, events.past)
-        write_report(growing.path)
-        if growing.verdict is None or growing.verdict.outcome is not Outcome.PASS:
-            with anyio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=True):  # in threads: a signal is heard meanwhile, and heeded after
+            await anyio.to_thread.run_sync(write_keys, growing.path, events.past)
+            await anyio.to_thread.run_sync(write_report, growing.path)
+            if growing.verdict is None or growing.verdict.outcome is not Outcome.PASS:
                 await write_bundle(growing.path)
     except Exception as error:  # whatever it is, it must not take the place of the run's own outcome
         events.say("report.failed", type=type(error).__name__, text=str(error))
