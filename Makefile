@@ -98,6 +98,10 @@ RELIABILITY := setup/with-docker.sh env PYTHONPATH=tests/integration:. $(PYTHON)
 kill-matrix: setup test-packages image-for-auto ## kill each part of a run at each phase and look at what is left [ARGS=...]
 	@$(RELIABILITY) tests/reliability/kill_matrix.py $(ARGS)
 
+.PHONY: isolation
+isolation: setup test-packages image-for-auto ## eight runs at once, twenty times, beside somebody else's things [ARGS=...]
+	@$(RELIABILITY) tests/reliability/isolation.py $(ARGS)
+
 .PHONY: clean
 clean: ## remove what make made here: the virtual environment, wheels and caches (images and evidence stay)
 	rm -rf $(VENV) images/build build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

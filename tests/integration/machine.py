@@ -86,9 +86,8 @@ def network_namespaces(pids=None):
                 paths[os.readlink(folder / "ns" / "net")] = folder / "ns" / "net"
     paths.pop(os.readlink("/proc/self/ns/net"), None)
     found = set()
-    thread = threading.Thread(
-        target=_add_cookies, args=(paths.values(), found)
-    )  # what it enters ends with it
+    # a thread of its own, with which what it enters ends
+    thread = threading.Thread(target=_add_cookies, args=(paths.values(), found))
     thread.start()
     thread.join()
     return found
