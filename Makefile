@@ -102,6 +102,10 @@ kill-matrix: setup test-packages image-for-auto ## kill each part of a run at ea
 isolation: setup test-packages image-for-auto ## eight runs at once, twenty times, beside somebody else's things [ARGS=...]
 	@$(RELIABILITY) tests/reliability/isolation.py $(ARGS)
 
+.PHONY: soak-cycles
+soak-cycles: setup image-for-auto ## bring up and take down 500 times, and see that nothing grows [ARGS=...]
+	@$(RELIABILITY) tests/reliability/cycles.py $(ARGS)
+
 .PHONY: clean
 clean: ## remove what make made here: the virtual environment, wheels and caches (images and evidence stay)
 	rm -rf $(VENV) images/build build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
