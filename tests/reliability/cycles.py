@@ -31,7 +31,7 @@ async def cycles(runtime: str, count: int) -> list[Sample]:
 
 
 def main() -> None:
-    """Run the cycles, print the trend of each figure as Markdown, and fail if one grows."""
+    """Run the cycles, print the trend of each figure, and fail if one grows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runtime", choices=("namespaces", "docker"), default="namespaces")
     parser.add_argument("--count", type=int, default=500)
@@ -42,7 +42,8 @@ def main() -> None:
         asked.out.mkdir(parents=True, exist_ok=True)
         (asked.out / "samples.json").write_text(json.dumps([one._asdict() for one in samples]))
         (asked.out / "curves.html").write_text(curves(samples, f"{asked.count} cycles in {asked.runtime}"))
-    print(f"{asked.count} cycles in {asked.runtime}, {samples[-1].seconds / asked.count:.2f} s each\n")
+    each = samples[-1].seconds / asked.count
+    print(f"{asked.count} cycles in {asked.runtime}, {each:.2f} s each\n")
     print("| figure | first fifth | last fifth | peak | flat |\n|---|---|---|---|---|")
     grown = False
     for trend in trends(samples):
