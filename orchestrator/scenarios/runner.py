@@ -82,6 +82,7 @@ async def run(asked: Run, events: EventStream) -> Verdict:
         dataplane=asked.dataplane,
         nodes=nodes,
         keys=asked.keys,
+        settings=asked.scenario.settings(asked.parameters),
     )
     await runtime_type(detached=False).check(plan)
     setting = Setting(
