@@ -1,4 +1,4 @@
-"""The role ``ike`` as the agent plays it: an address, a control channel and probe traffic."""
+"""The role ``ike`` as the agent plays it: an IKEv1 endpoint, its data plane chosen by trying."""
 
 from __future__ import annotations
 
@@ -6,11 +6,34 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from nodes.control.methods import Handler
+from nodes.ike.dataplane.userspace import userspace_dataplane
+from nodes.ike.driver import driving
+from nodes.ike.endpoint import Endpoint
+from nodes.ike.ike_socket import ike_socket
+from nodes.ike.methods import IkeMethods
+from nodes.ike.settings import ike_options
+from nodes.peer import inner
 from nodes.role import NodeContext
 
 
 @asynccontextmanager
 async def play(context: NodeContext) -> AsyncIterator[Mapping[str, Handler]]:
-    """Play the role; it has no methods of its own."""
-    context.publish("role.started", role="ike")
-    yield {}
+    """Play the role.
+
+    Raises:
+        UsageError: an option is unknown or out of range.
+        MachineError: nothing carries ESP here, or port 500 is taken.
+        DataPlaneError: the data plane did not start, or, on leaving, died meanwhile.
+    """
+    options = ike_options(context.options)
+    await inner.flush_remains()
+    if options.inner_address is not None:
+        interface, _why = await inner.inner_interface()
+        await inner.add_inner_address(options.inner_address, interface)
+    with ike_socket() as sock:
+        async with (
+            userspace_dataplane() as plane,
+            driving(Endpoint(options), plane, sock, context.publish) as driver,
+        ):
+            context.publish("role.started", role="ike", dataplane=plane.name, reason=plane.reason)
+            yield IkeMethods(driver).handlers()

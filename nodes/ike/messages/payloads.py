@@ -85,11 +85,11 @@ def parse_chain(first: int, octets: bytes, *, padded: bool = False) -> tuple[Pay
 
 def encode_chain(payloads: Sequence[Payload]) -> bytes:
     """The octets of payloads, each with the type of the next."""
-    following = [*(int(payload.type) for payload in payloads[1:]), int(PayloadType.NONE)]
-    return b"".join(
-        _GENERIC.pack(next_, 0, _GENERIC.size + len(payload.body)) + payload.body
-        for payload, next_ in zip(payloads, following, strict=True)
-    )
+    octets, following = bytearray(), int(PayloadType.NONE)
+    for payload in reversed(payloads):
+        octets[:0] = _GENERIC.pack(following, 0, _GENERIC.size + len(payload.body)) + payload.body
+        following = int(payload.type)
+    return bytes(octets)
 
 
 def first_type(payloads: Sequence[Payload]) -> int:
