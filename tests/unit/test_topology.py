@@ -37,7 +37,7 @@ def line_of(text: str, nth: int = 1) -> int:
 def test_the_default_testbed_has_every_role():
     roles = [node.role for node in load(ROOT / "compose.yaml").nodes]
     assert sorted(roles) == sorted(
-        [*[RoleName.TERMINAL] * 2, *[RoleName.PEER] * 2, RoleName.IKE, RoleName.HOST]
+        [*[RoleName.TERMINAL] * 2, *[RoleName.PEER] * 2, *[RoleName.IKE] * 2, RoleName.HOST]
     )
 
 
