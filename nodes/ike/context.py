@@ -40,6 +40,27 @@ class Happened(NamedTuple):
     data: dict[str, Any]
 
 
+class IkeKeyMaterial(NamedTuple):
+    """The key of an ISAKMP SA, for a capture's reader; only where the run asks for keys."""
+
+    cookies: tuple[bytes, bytes]
+    key: bytes
+
+    def __repr__(self) -> str:
+        return "IkeKeyMaterial(…)"
+
+
+class EspKeyMaterial(NamedTuple):
+    """The keys of one IPsec SA and between whom it goes; only where the run asks for keys."""
+
+    sa: EspSa
+    source: ipaddress.IPv6Address
+    destination: ipaddress.IPv6Address
+
+    def __repr__(self) -> str:
+        return "EspKeyMaterial(…)"
+
+
 Verb = Literal[
     "install_policy",
     "remove_policy",
@@ -70,6 +91,10 @@ class Result(NamedTuple):
     usage: Mapping[tuple[Direction, int], Usage] | None = None
 
 
+Output = Send | Happened | Order | IkeKeyMaterial | EspKeyMaterial
+"""What is to be done outside."""
+
+
 class Context:
     """The surroundings of the core. ``outputs`` is drained by whoever runs it, in order.
 
@@ -83,7 +108,7 @@ class Context:
         self.gate = gate or OpenGate()
         self.now = 0.0
         self.timers = Timers()
-        self.outputs: deque[Send | Happened | Order] = deque()
+        self.outputs: deque[Output] = deque()
         self.ids = itertools.count(1)
         self.child_ids = itertools.count(1)
         self._orders = itertools.count(1)
@@ -111,6 +136,17 @@ class Context:
         done = self._waiting.pop(number, None)
         if done is not None:
             done(result)
+
+    def reveal_ike(self, cookies: tuple[bytes, bytes], key: bytes) -> None:
+        """Write an ISAKMP SA's key down, if the run asks for keys."""
+        if self.options.keys:
+            self.outputs.append(IkeKeyMaterial(cookies, key))
+
+    def reveal_esp(self, inbound: EspSa, outbound: EspSa) -> None:
+        """Write a pair's keys down, if the run asks for keys."""
+        if self.options.keys:
+            self.outputs.append(EspKeyMaterial(inbound, inbound.remote, inbound.local))
+            self.outputs.append(EspKeyMaterial(outbound, outbound.local, outbound.remote))
 
     @staticmethod
     def random(octets: int) -> bytes:

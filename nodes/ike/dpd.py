@@ -21,14 +21,24 @@ class DeadPeerDetection:
         sa: the ISAKMP SA, established, with a partner that announced DPD.
         delay: seconds of silence after which it is asked; 0 is never.
         timeout: seconds from the first question until it is dead; 0 is as long as a message is sent again.
+        last_esp: tells when the last ESP packet came: traffic is as good as an answer (section 5.5).
         dead: called once.
     """
 
-    def __init__(self, sa: IsakmpSa, delay: float, timeout: float, dead: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        sa: IsakmpSa,
+        delay: float,
+        timeout: float,
+        *,
+        last_esp: Callable[[Callable[[float], None]], None],
+        dead: Callable[[], None],
+    ) -> None:
         self._sa = sa
         self._delay = delay
         self._schedule = sa.context.options.schedule
         self._timeout = timeout or self._schedule.total
+        self._last_esp = last_esp
         self._dead = dead
         self._sequence = int.from_bytes(sa.context.random(_SEQUENCE), "big") & 0x7FFF_FFFF
         self._heard_sequence: int | None = None
@@ -73,7 +83,14 @@ class DeadPeerDetection:
             self._timer = self._sa.context.timers.at(due, self._look)
 
     def _look(self) -> None:
+        self._timer = None
+        self._last_esp(self._looked)
+
+    def _looked(self, last_esp: float) -> None:
         context = self._sa.context
+        self._sa.last_heard = max(self._sa.last_heard, min(last_esp, context.now))
+        if not self._delay or self._asked_at is not None or self._timer is not None:
+            return  # it was stopped, or somebody was quicker
         if context.now < self._sa.last_heard + self._delay:
             self._await_silence()
         else:

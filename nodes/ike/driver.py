@@ -10,10 +10,20 @@ from contextlib import asynccontextmanager
 import anyio
 import anyio.abc
 
-from nodes.ike.context import NAT_T_PORT, Happened, Order, Path, Result, Send
+from nodes.ike.context import (
+    NAT_T_PORT,
+    EspKeyMaterial,
+    Happened,
+    IkeKeyMaterial,
+    Order,
+    Path,
+    Result,
+    Send,
+)
 from nodes.ike.dataplane.base import DataPlane, DataPlaneError, EspSa, IkeDatagram, Policy
 from nodes.ike.endpoint import Endpoint
 from nodes.ike.ike_socket import IkeSocket
+from nodes.ike.key_log import KeyLog
 from nodes.role import Publish
 
 
@@ -23,11 +33,19 @@ class Driver:
     Orders are carried out one after the other; datagrams and events do not wait for them.
     """
 
-    def __init__(self, endpoint: Endpoint, plane: DataPlane, sock: IkeSocket, publish: Publish) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        plane: DataPlane,
+        sock: IkeSocket,
+        publish: Publish,
+        keys: KeyLog | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self.plane = plane
         self._socket = sock
         self._publish = publish
+        self._keys = keys
         self._changed = anyio.Event()
         self._orders, self._pending = anyio.create_memory_object_stream[Order | anyio.Event](math.inf)
         self._datagrams, self._outbox = anyio.create_memory_object_stream[Send](math.inf)
@@ -48,6 +66,9 @@ class Driver:
                     self._publish(kind, **data)
                 case Order() as order:
                     self._orders.send_nowait(order)
+                case IkeKeyMaterial() | EspKeyMaterial() as material:
+                    if self._keys is not None:
+                        self._keys.write(material)
         self._changed.set()
 
     async def settle(self) -> None:
@@ -134,14 +155,18 @@ class Driver:
 
 @asynccontextmanager
 async def driving(
-    endpoint: Endpoint, plane: DataPlane, sock: IkeSocket, publish: Publish
+    endpoint: Endpoint,
+    plane: DataPlane,
+    sock: IkeSocket,
+    publish: Publish,
+    keys: KeyLog | None = None,
 ) -> AsyncIterator[Driver]:
     """Run the core for the length of the context.
 
     Raises:
         DataPlaneError: the data plane died meanwhile.
     """
-    driver = Driver(endpoint, plane, sock, publish)
+    driver = Driver(endpoint, plane, sock, publish, keys)
     async with anyio.create_task_group() as tasks:
         for task in (
             driver.hear_port_500,

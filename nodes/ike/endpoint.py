@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from nodes.ike.context import NAT_T_PORT, Context, Happened, Order, Path, Result, Send
+from nodes.ike.context import NAT_T_PORT, Context, Output, Path, Result
 from nodes.ike.dataplane.base import (
     DataPlaneEvent,
     Direction,
@@ -78,7 +78,7 @@ class Endpoint:
         self._notifies = Buckets(NOTIFIES, 2 * NOTIFIES, MAX_SOURCES)
 
     @property
-    def outputs(self) -> deque[Send | Happened | Order]:
+    def outputs(self) -> deque[Output]:
         """What is to be done outside, in order; whoever does it takes it out."""
         return self.context.outputs
 
@@ -319,6 +319,16 @@ class Endpoint:
         for other in self.phase1.established(sa.profile):
             if other is not sa:
                 self.phase1.delete(other, "initial-contact", announce=False)
+
+    def last_esp(self, profile: Profile, told: Callable[[float], None]) -> None:
+        """Tell when the last authenticated ESP packet came from this partner."""
+
+        def counted(result: Result) -> None:
+            usage = result.usage or {}
+            inbound = [usage.get(("in", pair.inbound.spi)) for pair in self.lifecycle.of(profile)]
+            told(max((one.last_ns / 1e9 for one in inbound if one is not None), default=0.0))
+
+        self.context.order("usage", None, counted)
 
     def isakmp_sa_gone(self, sa: IsakmpSa, reason: str) -> None:
         """An ISAKMP SA is gone; if it was the last of its connection, its pairs may be too."""

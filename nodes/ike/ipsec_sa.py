@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -75,6 +75,8 @@ class IpsecSa:
     """Its outbound half is being installed."""
     rekeying: bool = False
     """A Quick Mode of ours is to replace it."""
+    gone: Callable[[str], None] | None = None
+    """Told, with the reason, when it is deleted before its Quick Mode is over."""
     timers: list[Timer] = dataclasses.field(default_factory=list)
 
     @property

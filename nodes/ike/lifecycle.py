@@ -123,13 +123,12 @@ class Lifecycle:
 
         self._context.order("install_inbound", pair.inbound, finished)
 
-    def await_confirmation(self, pair: IpsecSa, seconds: float, unconfirmed: Callable[[], None]) -> None:
+    def await_confirmation(self, pair: IpsecSa, seconds: float) -> None:
         """Remove the pair if nothing has made it effective by then; what it was to replace serves on."""
 
         def due() -> None:
             if pair.state is PairState.INSTALLED and not pair.activating:
                 self.delete(pair, "not-confirmed", announce=True)
-                unconfirmed()
 
         self._at(pair, self._context.now + seconds, due)
 
@@ -278,6 +277,9 @@ class Lifecycle:
         self._forget(pair)
         if was_live:
             self._say("child-sa.deleted", pair, reason=reason)
+        gone, pair.gone = pair.gone, None
+        if gone is not None:
+            gone(reason)
 
     def deleted_by_partner(self, pair: IpsecSa) -> None:
         """The partner has deleted a pair: the one before it, if it is still there, serves again."""

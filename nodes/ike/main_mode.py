@@ -234,6 +234,7 @@ class MainMode:
             key_octets=sa.suite.key_octets,
         )
         self._chain = CbcChain(sa.keys.cipher, sa.keys.first_iv)
+        sa.context.reveal_ike(sa.cookies, sa.keys.cipher)
 
     def _translation(self, payloads: tuple[Payload, ...]) -> None:
         sa = self.sa

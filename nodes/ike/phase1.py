@@ -52,6 +52,9 @@ class Owner(Protocol):
     def has_pairs(self, profile: Profile) -> bool:
         """Whether there are IPsec SAs of this connection."""
 
+    def last_esp(self, profile: Profile, told: Callable[[float], None]) -> None:
+        """Tell when the last authenticated ESP packet came from this partner, in the clock's seconds."""
+
     def isakmp_sa_gone(self, sa: IsakmpSa, reason: str) -> None:
         """An ISAKMP SA that was up is gone."""
 
@@ -307,7 +310,8 @@ class Phase1:
     def _responder_failed(self, sa: IsakmpSa, reason: str) -> None:
         """A main mode as responder failed; it may still be half open, waiting for a better message."""
         self._said_failed(sa.profile, "responder", sa.cookies, reason)
-        if self._entries[sa.id].mode.over:
+        entry = self._entries.get(sa.id)
+        if entry is not None and entry.mode.over:
             self._remove(sa)
 
     def _returned(self, sa: IsakmpSa) -> bool:
@@ -344,7 +348,11 @@ class Phase1:
             self._at(sa, context.now + life, lambda: self.delete(sa, "hard-lifetime", announce=False))
         if sa.speaks(VendorId.DEAD_PEER_DETECTION):
             entry.dpd = DeadPeerDetection(
-                sa, config.dpd_delay, config.dpd_timeout, lambda: self.delete(sa, "dpd", announce=False)
+                sa,
+                config.dpd_delay,
+                config.dpd_timeout,
+                last_esp=lambda told: self._owner.last_esp(sa.profile, told),
+                dead=lambda: self.delete(sa, "dpd", announce=False),
             )
         if sa.nat_here:
             self._keep_alive(sa)

@@ -159,15 +159,21 @@ class QuickMode:
 
     def fail(self, reason: str, notify: NotifyType | None = None) -> None:
         """End it without an SA; the partner is told by ``notify``."""
-        if self.over and self._ended is None:
-            return
         self.stop()
-        if self.pair is not None:
-            self._lifecycle.delete(self.pair, "not-confirmed", announce=True)
+        pair, self.pair = self.pair, None
+        if pair is not None:
+            pair.gone = None
+            self._lifecycle.delete(pair, "not-confirmed", announce=True)
         if notify is not None and self.sa.established:
             about = Notification(Protocol.ESP, self._partner_spi, notify)
             self.sa.inform(Payload(PayloadType.NOTIFICATION, encode_notification(about)))
         self._end(None, reason)
+
+    def _pair_gone(self, reason: str) -> None:
+        """The pair was deleted before the exchange was over."""
+        self.pair = None
+        self.stop()
+        self._end(None, f"the new SA was deleted: {reason}")
 
     def stop(self) -> None:
         """Send nothing more of it."""
@@ -177,6 +183,8 @@ class QuickMode:
 
     def _end(self, pair: IpsecSa | None, reason: str = "") -> None:
         ended, self._ended = self._ended, None
+        if self.pair is not None and pair is not None:
+            self.pair.gone = None
         if ended is not None:
             ended(pair, reason)
 
@@ -263,7 +271,7 @@ class QuickMode:
             )
 
         lives = [one for one in (child.life_time, choice.life_time) if one]
-        return IpsecSa(
+        pair = IpsecSa(
             id=next(sa.context.child_ids),
             profile=sa.profile,
             child=child,
@@ -273,7 +281,10 @@ class QuickMode:
             outbound=half(spis[1]),
             life_time=min(lives) if child.life_time else 0,
             replaces=self._lifecycle.newest(sa.profile, child),
+            gone=self._pair_gone,
         )
+        sa.context.reveal_esp(pair.inbound, pair.outbound)
+        return pair
 
     def _shared(self, payloads: tuple[Payload, ...]) -> bytes:
         """The secret of the exchange's own key exchange; empty without PFS."""
@@ -469,9 +480,8 @@ class Responder(QuickMode):
         pair = self.pair
         assert pair is not None
         config, options = self.sa.profile.config, self.sa.context.options
-        self._lifecycle.await_confirmation(
-            pair, config.confirm_timeout or options.confirm_timeout, self._unconfirmed
-        )
+        seconds = config.confirm_timeout or options.confirm_timeout or options.schedule.total
+        self._lifecycle.await_confirmation(pair, seconds)
         self._answer_first()
 
     def _not_installed(self, error: str) -> None:
@@ -515,7 +525,3 @@ class Responder(QuickMode):
         """
         self._stop_retransmitting()
         self._end(self.pair)
-
-    def _unconfirmed(self) -> None:
-        self.stop()
-        self._end(None, "nothing confirmed the SA in time")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from nodes.control.methods import Handler
+from nodes.ike.crypto.groups import Group, key_exchange
 from nodes.ike.dataplane.userspace import userspace_dataplane
 from nodes.ike.driver import driving
 from nodes.ike.endpoint import Endpoint
 from nodes.ike.ike_socket import ike_socket
+from nodes.ike.key_log import KEY_LOG, KeyLog
 from nodes.ike.methods import IkeMethods
-from nodes.ike.settings import ike_options
+from nodes.ike.settings import IkeOptions, ike_options
 from nodes.peer import inner
 from nodes.role import NodeContext
 
@@ -30,10 +33,28 @@ async def play(context: NodeContext) -> AsyncIterator[Mapping[str, Handler]]:
     if options.inner_address is not None:
         interface, _why = await inner.inner_interface()
         await inner.add_inner_address(options.inner_address, interface)
+    _warm_up()
     with ike_socket() as sock:
         async with (
             userspace_dataplane() as plane,
-            driving(Endpoint(options), plane, sock, context.publish) as driver,
+            driving(Endpoint(options), plane, sock, context.publish, _key_log(context, options)) as driver,
         ):
             context.publish("role.started", role="ike", dataplane=plane.name, reason=plane.reason)
             yield IkeMethods(driver).handlers()
+
+
+def _warm_up() -> None:
+    """Have the cryptographic library load what it loads at its first use: that takes 0.4 s here."""
+    for group in Group:
+        key_exchange(group).secret(key_exchange(group).public)
+
+
+def _key_log(context: NodeContext, options: IkeOptions) -> KeyLog | None:
+    if not options.keys:
+        return None
+    path = context.log_dir / KEY_LOG
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    if os.geteuid() == 0 and context.owner != 0:
+        os.chown(path, context.owner, -1)
+    return KeyLog(path)

@@ -25,7 +25,8 @@ class IkeOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             the first.
         esp_trigger: with ``early``, the first authenticated ESP packet makes the SA effective too.
         retransmit_timeout, retransmit_base, retransmit_tries: as strongSwan's; the defaults are its own.
-        confirm_timeout: seconds after which a new SA that nothing confirmed is removed.
+        confirm_timeout: seconds after which a new SA that nothing confirmed is removed; None is as long as we
+            would send a message again.
         retire_after: seconds that a replaced SA must have been silent before we delete it.
         half_open_timeout: seconds that a main mode has to come to its end.
         half_open_per_peer, half_open: main modes under way as responder, for an address and in all.
@@ -41,7 +42,7 @@ class IkeOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retransmit_timeout: Annotated[float, Meta(gt=0)] = 4.0
     retransmit_base: Annotated[float, Meta(ge=1)] = 1.8
     retransmit_tries: Annotated[int, Meta(ge=0, le=20)] = 5
-    confirm_timeout: Delay = 30.0
+    confirm_timeout: Delay | None = None
     retire_after: Delay = 5.0
     half_open_timeout: Delay = 30.0
     half_open_per_peer: Annotated[int, Meta(ge=1)] = 256

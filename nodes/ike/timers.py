@@ -6,6 +6,8 @@ import heapq
 import itertools
 from collections.abc import Callable
 
+_FEW = 256
+
 
 class Timer:
     """Something that is due once; :meth:`cancel` makes it never."""
@@ -38,10 +40,15 @@ class Timers:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
+        self._most = _FEW
 
     def at(self, when: float, action: Callable[[], None]) -> Timer:
         """Do ``action`` at ``when``, in the seconds of whoever runs this."""
         timer = Timer(when, action)
+        if len(self._heap) >= self._most:  # those that were cancelled long before they are due
+            self._heap = [entry for entry in self._heap if entry[2].pending]
+            heapq.heapify(self._heap)
+            self._most = max(_FEW, 2 * len(self._heap))
         heapq.heappush(self._heap, (when, next(self._numbers), timer))
         return timer
 
