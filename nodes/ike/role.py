@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from nodes.control.methods import Handler
 from nodes.ike.crypto.groups import Group, key_exchange
-from nodes.ike.dataplane.userspace import userspace_dataplane
+from nodes.ike.dataplane.choice import open_dataplane
 from nodes.ike.driver import driving
 from nodes.ike.endpoint import Endpoint
 from nodes.ike.ike_socket import ike_socket
@@ -36,7 +36,7 @@ async def play(context: NodeContext) -> AsyncIterator[Mapping[str, Handler]]:
     _warm_up()
     with ike_socket() as sock:
         async with (
-            userspace_dataplane() as plane,
+            open_dataplane(options.dataplane) as plane,
             driving(Endpoint(options), plane, sock, context.publish, _key_log(context, options)) as driver,
         ):
             context.publish("role.started", role="ike", dataplane=plane.name, reason=plane.reason)
