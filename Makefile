@@ -88,6 +88,10 @@ lock: setup ## pin requirements.lock and images/requirements.lock anew [UPGRADE=
 	$(PIP_COMPILE) --extra dev --output-file requirements.lock pyproject.toml
 	$(PIP_COMPILE) --constraint requirements.lock --output-file images/requirements.lock images/requirements.in
 
+.PHONY: interoperability
+interoperability: setup image-for-auto ## the endpoint against strongSwan 5.9 and 6.0; writes the table in docs/
+	HOPBED_WRITE_TABLE=1 setup/with-docker.sh $(PYTHON) -m pytest tests/integration/test_interoperability.py
+
 .PHONY: benchmark-bring-up
 benchmark-bring-up: setup image-for-auto ## time of bring-up, both runtimes beside Mininet
 	@setup/packages.sh mininet bridge-utils net-tools psmisc
