@@ -311,8 +311,10 @@ class Phase1:
         """A main mode as responder failed; it may still be half open, waiting for a better message."""
         self._said_failed(sa.profile, "responder", sa.cookies, reason)
         entry = self._entries.get(sa.id)
-        if entry is not None and entry.mode.over:
-            self._remove(sa)
+        if entry is not None:
+            entry.failure = reason
+            if entry.mode.over:
+                self._remove(sa)
 
     def _returned(self, sa: IsakmpSa) -> bool:
         mode = self._entries[sa.id].mode
