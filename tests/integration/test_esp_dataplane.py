@@ -337,7 +337,7 @@ def test_whoever_kills_the_agent_kills_the_esp_program(nodes):
         assert still_there(nodes) == []
         with plaintext(nodes, "b") as seen:
             send(nodes, "a", ["secret"] * 20)
-            assert seen(nodes.run("a", f"ip -6 route delete {PREFIX['b']} dev lo metric 4096")) == []
+            assert seen() == []  # the route that swallows outlives them all
 
 
 def test_when_the_esp_program_dies_the_agent_is_told_and_plaintext_stays_home(nodes):
@@ -385,7 +385,6 @@ for word in sys.argv[3:]:
 """
 _SEE = """
 import json, socket, sys
-wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0x0300 << 0)
 wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
 wire.bind(("wire", 3))
 print("ready", flush=True)
@@ -416,7 +415,7 @@ def plaintext(nodes, node):
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
 
-        def seen(*_):
+        def seen():
             argv = [sys.executable, "-c", _SEND, str(ADDRESSES[other]), str(ADDRESSES[node]), "that was all"]
             subprocess.run(nodes.command(other, argv), check=True)
             return json.loads(process.stdout.readline())
