@@ -27,7 +27,7 @@ in_both_runtimes = pytest.mark.parametrize(
 
 @pytest.fixture
 def runtime():
-    """Namespaces, where a test does not say otherwise: what differs between the runtimes is tested elsewhere."""
+    """Namespaces, where a test does not say otherwise."""
     return "namespaces"
 
 
