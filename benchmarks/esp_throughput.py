@@ -1,8 +1,10 @@
 """What ESP in user space carries: ours beside strongSwan's kernel-libipsec, in one run, interleaved.
 
 Two tunnels stand in one testbed, on one bridge: between two endpoints of ours and between two peers. iperf3
-goes through each in turn: TCP, then UDP of 1,200 octets at each rate that is asked for. A figure is the median
-over the rounds (least to most). Both use the same cipher, IPv6 in ESP in UDP, an MTU of 1400 inside.
+goes through each in turn: TCP, then UDP of 1,200 octets at each rate that is asked for. A figure is the
+median over the rounds (least to most). Both use the same cipher, IPv6 in ESP in UDP, an MTU of 1400 inside.
+CPU is what the daemons of both ends used, all their processes and threads: of all figures the one that other
+load on the machine disturbs least.
 
     make benchmark-esp          or: python benchmarks/esp_throughput.py --rounds 3 --seconds 5
 """
@@ -13,9 +15,9 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import os
 import platform
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -28,6 +30,7 @@ from orchestrator.tunnel import CONNECTION, Settings, at_endpoint, credentials, 
 COMPOSE = Path(__file__).parents[1] / "compose.yaml"
 PAIRS = {"hopbed": ("endpoint", "endpoint-b"), "strongSwan": ("peer-a", "peer-b")}
 OCTETS = 1200
+DAEMONS = ("python", "charon", "ld-linux")
 CIPHERS = {"gcm": "aes128gcm16", "cbc": "aes128-sha256"}
 
 
@@ -35,8 +38,11 @@ CIPHERS = {"gcm": "aes128gcm16", "cbc": "aes128-sha256"}
 class Figures:
     """What the rounds measured of one contender."""
 
-    tcp: list[float] = dataclasses.field(default_factory=list)
-    udp: dict[int, list[tuple[float, float]]] = dataclasses.field(default_factory=dict)
+    rows: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+
+    def add(self, row: str, figure: float) -> None:
+        """Add what one round measured."""
+        self.rows.setdefault(row, []).append(figure)
 
 
 async def bring_up_tunnel(bed: Testbed, ends: tuple[str, str], cipher: str) -> None:
@@ -74,35 +80,52 @@ async def _until_listening(server: Node) -> None:
                 return
 
 
-async def one_round(
-    bed: Testbed, figures: dict[str, Figures], seconds: int, rates: list[int], mss: list[str]
-) -> None:
+async def cpu_seconds(*nodes: Node) -> float:
+    """Seconds of CPU that the daemons of these nodes have used."""
+    ticks = 0
+    for node in nodes:
+        listed = await node.exec(["sh", "-c", "cat /proc/[0-9]*/stat"], check=False)
+        for line in listed.stdout.decode().splitlines():
+            name, fields = line[line.index("(") + 1 : line.rindex(")")], line[line.rindex(")") + 2 :].split()
+            if name.startswith(DAEMONS):
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+async def one_round(bed: Testbed, figures: dict[str, Figures], seconds: int, rates: list[int]) -> None:
     """Measure each contender once."""
     for name, ends in PAIRS.items():
         client, server = (bed.node(one) for one in ends)
         taken = figures[name]
-        report = await iperf3(client, server, "--time", str(seconds), *mss)
-        taken.tcp.append(report["sum_received"]["bits_per_second"] / 1e6)
+        used = -await cpu_seconds(client, server)
+        report = await iperf3(client, server, "--time", str(seconds))
+        used += await cpu_seconds(client, server)
+        received = report["sum_received"]
+        taken.add("TCP: Mbit/s", received["bits_per_second"] / 1e6)
+        taken.add("TCP: CPU, ms per Mbyte", used * 1e3 / (received["bytes"] / 1e6))
         for rate in rates:
             limit = ["--udp", "--length", str(OCTETS), "--bitrate", str(rate * OCTETS * 8)]
+            used = -await cpu_seconds(client, server)
             report = await iperf3(client, server, "--time", str(seconds), *limit)
-            received = report["sum"]["packets"] - report["sum"]["lost_packets"]
-            figure = received / report["sum"]["seconds"], report["sum"]["lost_percent"]
-            taken.udp.setdefault(rate, []).append(figure)
+            used += await cpu_seconds(client, server)
+            sent = report["sum"]["packets"]
+            arrived = sent - report["sum"]["lost_packets"]
+            row = f"UDP, {rate:,} packets/s: "
+            taken.add(f"{row}sent, packets/s", sent / seconds)
+            taken.add(f"{row}received, packets/s", arrived / seconds)
+            taken.add(f"{row}CPU, us per packet", used * 1e6 / max(arrived, 1))
 
 
-def _spread(figures: list[float], form: Callable[[float], str]) -> str:
-    return f"{form(statistics.median(figures))} ({form(min(figures))} to {form(max(figures))})"
+def _spread(figures: list[float]) -> str:
+    median, least, most = statistics.median(figures), min(figures), max(figures)
+    return f"{median:,.{0 if median >= 100 else 1}f} ({least:,.0f} to {most:,.0f})"
 
 
 def table(figures: dict[str, Figures]) -> str:
     """The figures side by side."""
-    rows = [["", *figures]]
-    rows.append(["TCP, Mbit/s", *(_spread(taken.tcp, "{:,.0f}".format) for taken in figures.values())])
-    for rate in next(iter(figures.values())).udp:
-        for place, label, form in ((0, "received", "{:,.0f}".format), (1, "% lost", "{:.1f}".format)):
-            each = (_spread([one[place] for one in taken.udp[rate]], form) for taken in figures.values())
-            rows.append([f"UDP, {rate:,} packets/s: {label}", *each])
+    measured = next(iter(figures.values())).rows
+    rows = [[row, *(_spread(taken.rows[row]) for taken in figures.values())] for row in measured]
+    rows.insert(0, ["", *figures])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -118,7 +141,7 @@ async def measure(asked: argparse.Namespace) -> None:
         for ends in PAIRS.values():
             await bring_up_tunnel(bed, ends, asked.cipher)
         for _ in range(asked.rounds):
-            await one_round(bed, figures, asked.seconds, asked.rates, [])
+            await one_round(bed, figures, asked.seconds, asked.rates)
     print(
         f"Linux {platform.release()}, {asked.rounds} rounds of {asked.seconds} s, interleaved,"
         f" {CIPHERS[asked.cipher]}; median (least to most)"
