@@ -158,6 +158,15 @@ class Lifecycle:
 
         self._context.order("install_outbound", pair.outbound, finished)
 
+    def make_effective_after(
+        self, pair: IpsecSa, reason: str, seconds: float, done: Callable[[str | None], None]
+    ) -> None:
+        """The same after a while in which the pair before it serves on; at once where there is none."""
+        if not seconds or self.current(pair.profile, pair.child) is None:
+            self.make_effective(pair, reason, done)
+            return
+        self._at(pair, self._context.now + seconds, lambda: self.make_effective(pair, reason, done))
+
     def _retire(self, old: IpsecSa, new: IpsecSa) -> None:
         """Another pair is in use: send no more under the old one, and delete it once it is silent."""
         old.state = PairState.OLD

@@ -406,7 +406,8 @@ class Initiator(QuickMode):
             self.fail(f"the SA could not be installed: {error}", NotifyType.NO_PROPOSAL_CHOSEN)
             return
         self._send(_THIRD, (), quick_hash_3(keys, self.message_id, *self._nonces), answered=False)
-        self._lifecycle.make_effective(pair, "qm2", self._effective)
+        lead = self.sa.context.options.third_lead
+        self._lifecycle.make_effective_after(pair, "qm2", lead, self._effective)
 
     def _effective(self, error: str | None) -> None:
         if error is not None:

@@ -81,7 +81,7 @@ CASES = {
 def test_a_rekey_under_traffic(case, timing):
     """500 packets a second each way: what is lost by stock timing, and nothing by early timing."""
     faults, by_stock, by_early = CASES[case]
-    wire = Wire(b={"timing": timing}, a={"retire_after": 1.0})
+    wire = Wire(b={"timing": timing}, a={"retire_after": 1.0, "third_lead": 0})
     wire.up()
     wire.traffic()
     wire.run(0.5)
@@ -114,6 +114,18 @@ def test_after_a_rekey_the_old_pair_goes_once_it_is_silent():
             == 5
         )
     assert (wire.a.plane.lost, wire.b.plane.lost) == (0, 0)
+
+
+def test_a_stock_responder_that_is_slow_costs_nothing_as_the_initiator_gives_it_a_lead():
+    wire = Wire(a={"third_lead": 0.02}, b={"timing": "stock"})
+    wire.up()
+    wire.traffic()
+    wire.run(0.5)
+    wire.faults.append(fault(QM, 3, late(0.015)))
+    wire.rekey()
+    wire.run(2)
+    assert (wire.a.plane.lost, wire.b.plane.lost) == (0, 0)
+    assert wire.b.reasons("child-sa.effective") == ["qm3", "qm3"]
 
 
 def test_without_the_esp_trigger_early_waits_for_the_third_message():
