@@ -66,7 +66,7 @@ async def test_the_third_message_lost_for_ever_costs_nothing_as_esp_has_confirme
 
 @BOTH_WAYS
 async def test_both_ends_rekey_at_once_and_nothing_is_lost(ends, figure):
-    """What we send towards strongSwan, the stock responder of our own Quick Modes, is a race with its thread."""
+    """What we send to strongSwan, the stock responder of our own Quick Modes, is a race with its thread."""
     async with tunnel_ends(*ends) as ends:
         await ends.establish()
         both = [f"delay quick-mode 1 from {end} always by 100ms" for end in ("INITIATOR", "RESPONDER")]
