@@ -36,6 +36,7 @@ from nodes.esp.orders import (
 from nodes.esp.path import pktinfo
 from nodes.esp.plane import Plane, PlaneError
 from nodes.esp.receiving import Receiver
+from nodes.esp.segmentation import cut_before_leaving
 from nodes.esp.sending import Sender
 from nodes.esp.tun import open_tun
 from nodes.esp.wire import Wire
@@ -173,6 +174,8 @@ def main() -> None:
         start = msgspec.json.decode(text, type=Start)
     except (ValueError, msgspec.DecodeError) as error:
         raise errors.ParameterError(f"esp: not a start: {error}") from None
+    if start.segments:
+        cut_before_leaving()
     program = Program(start)
     say(event(READY, pid=os.getpid()))
     program.until_told_to_end()
