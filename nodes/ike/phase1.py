@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from nodes.ike.context import NAT_T_PORT, Context, Path
+from nodes.ike.context import IKE_PORT, Context, Path
 from nodes.ike.dpd import DeadPeerDetection
 from nodes.ike.half_open import HalfOpen
 from nodes.ike.ipsec_sa import group_name
@@ -30,9 +30,6 @@ from nodes.peer.model import IkeSa
 SUPERSEDED = 10.0
 """Seconds that an ISAKMP SA lives on when another has taken over, as charon's."""
 RETRY_REKEY = 10.0
-KEEP_ALIVE_PACKET = b"\xff"
-KEEP_ALIVE = 20.0
-"""Seconds between two packets that keep a translation open (RFC 3948, section 4)."""
 MAX_PER_PARTNER = 16
 """ISAKMP SAs of one connection that are up; the oldest makes way for another."""
 
@@ -272,7 +269,7 @@ class Phase1:
             self._answer(profile, None, "the partner is inactive after an abnormal negotiation")
             return
         self._attempts[profile.name] += 1
-        path = Path(profile.local, 500, profile.remote, 500)
+        path = Path(profile.local, IKE_PORT, profile.remote, IKE_PORT)
         cookies = (context.random(COOKIE), NO_COOKIE)
         sa = IsakmpSa(context, profile, self._scripts(profile), path, cookies)
         mode = Initiator(sa, lambda: self._up(sa), lambda reason: self._initiator_failed(sa, reason))
@@ -356,8 +353,6 @@ class Phase1:
                 last_esp=lambda told: self._owner.last_esp(sa.profile, told),
                 dead=lambda: self.delete(sa, "dpd", announce=False),
             )
-        if sa.nat_here:
-            self._keep_alive(sa)
         self._supersede(sa)
         self._answer(sa.profile, sa, "")
 
@@ -384,12 +379,6 @@ class Phase1:
 
         self.rekey(sa.profile, over)
 
-    def _keep_alive(self, sa: IsakmpSa) -> None:
-        """Keep a translation before us open (RFC 3948, section 4)."""
-        if sa.established and sa.path.local_port == NAT_T_PORT:
-            self._context.send(sa.path, KEEP_ALIVE_PACKET)
-            self._at(sa, self._context.now + KEEP_ALIVE, lambda: self._keep_alive(sa))
-
     # ------------------------------------------------------------------ gone
 
     def delete(self, sa: IsakmpSa, reason: str, *, announce: bool) -> None:
@@ -404,6 +393,8 @@ class Phase1:
         if was_up:
             self._said("ike-sa.deleted", sa, reason=reason)
             self._owner.isakmp_sa_gone(sa, reason)
+        elif sa.initiator:
+            self._answer(sa.profile, None, reason)
 
     def _add(self, sa: IsakmpSa, mode: MainMode) -> _Entry:
         entry = self._entries[sa.id] = _Entry(mode)

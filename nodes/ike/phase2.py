@@ -29,6 +29,16 @@ Ended = Callable[[IpsecSa | None, str], None]
 NO_ANSWER = "the partner did not answer"
 
 
+def _selectors(child: ChildProfile, replaced: IpsecSa | None) -> Selectors:
+    """What to ask for: what the pair that is to be replaced protects, if the child still wants that."""
+    wanted = Selectors(child.local_ts[0], child.remote_ts[0])
+    if replaced is None:
+        return wanted
+    narrowed = Selectors(replaced.inbound.local_ts, replaced.inbound.remote_ts)
+    fits = narrowed.local.subnet_of(wanted.local) and narrowed.remote.subnet_of(wanted.remote)
+    return narrowed if fits else wanted
+
+
 class Phase2:
     """The Quick Modes; the :class:`~nodes.ike.lifecycle.Negotiations` of the life cycle.
 
@@ -128,12 +138,7 @@ class Phase2:
         modes = self._modes.setdefault(sa.id, OrderedDict())
         modes[message_id] = mode
         replaced = self.lifecycle.newest(profile, child)
-        selectors = (
-            Selectors(child.local_ts[0], child.remote_ts[0])
-            if replaced is None
-            else Selectors(replaced.inbound.local_ts, replaced.inbound.remote_ts)
-        )
-        mode.start(child, selectors)
+        mode.start(child, _selectors(child, replaced))
         self._forget_old(modes)
 
     def _answer(self, profile: Profile, child: ChildProfile, pair: IpsecSa | None, reason: str) -> None:
