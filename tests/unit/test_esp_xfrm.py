@@ -91,8 +91,9 @@ def test_an_inbound_state_in_the_words_of_ip():
     )
     assert words.add_state(sa, "in") == (
         "xfrm state add src fd00::b dst fd00::a proto esp spi 0x00001234 reqid 1 mode tunnel"
-        f" replay-window 128 flag esn aead rfc4106(gcm(aes)) 0x{b'k'.hex() * 20} 128 encap espinudp 4501 4500 ::"
-        " limit packet-hard 9 sel src fd00:b::/64 dst fd00:a::/64"
+        f" replay-window 128 flag esn aead rfc4106(gcm(aes)) 0x{b'k'.hex() * 20} 128"
+        " encap espinudp 4501 4500 :: limit packet-hard 9"
+        " sel src fd00:b::/64 dst fd00:a::/64"
     )
 
 

@@ -51,8 +51,10 @@ from nodes.peer.iproute import run_ip
 from nodes.program import READY, error_of
 
 DEVICE = "esp"
-MTU = 1400
-"""Of the device: sealed, its largest packet fits into 1500 octets by any transform, as charon's does."""
+MOST_MTU = 1400
+"""Of the device, as charon's: sealed, its largest packet fits into 1500 octets by any transform."""
+LEAST_MTU = 1280
+"""IPv6 has no smaller (RFC 8200, section 5); what is sealed may have to be fragmented then."""
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 5.0
 
@@ -208,14 +210,13 @@ class UserspaceDataPlane:
 
 @asynccontextmanager
 async def userspace_dataplane(
-    reason: str = "asked for", *, port: int = 4500, mtu: int = MTU, segments: bool = True
+    reason: str = "asked for", *, port: int = 4500, segments: bool = True
 ) -> AsyncIterator[UserspaceDataPlane]:
     """ESP in user space for the length of the context, which leaves no device, route or process behind.
 
     Args:
         reason: why it is this data plane.
         port: the UDP port of ESP and IKE.
-        mtu: of the TUN device.
         segments: hand packets to the kernel many at a time, where it can.
 
     Raises:
@@ -227,6 +228,7 @@ async def userspace_dataplane(
     )
     for one in ours:
         one.setblocking(False)
+    mtu = inner_mtu(await _link_mtu())
     start = Start(
         orders=theirs[0].fileno(),
         ike=theirs[1].fileno(),
@@ -268,6 +270,23 @@ async def userspace_dataplane(
                 if plane.running:  # else plaintext stays home: nobody asked for the end
                     await plane._guard.release_all()
                 await _stop(process)
+
+
+def inner_mtu(link_mtu: int) -> int:
+    """The MTU of the device, for packets that fit into a link of this MTU whatever the transform.
+
+    Around the inner packet: IPv6 and UDP, SPI and sequence number, an IV and a tag of 16 octets. Padding and
+    2 octets more fill blocks of 16. It fits from 1384 on.
+    """
+    room = link_mtu - 40 - 8 - 8 - 16 - 16
+    return max(min(room // 16 * 16 - 2, MOST_MTU), LEAST_MTU)
+
+
+async def _link_mtu() -> int:
+    """The least MTU of this node's links."""
+    listed = await anyio.run_process(["ip", "-json", "link", "show", "up"], check=False)
+    links = json.loads(listed.stdout or b"[]")
+    return min((link["mtu"] for link in links if "LOOPBACK" not in link["flags"]), default=1500)
 
 
 async def _until_ready(process: anyio.abc.Process) -> None:
