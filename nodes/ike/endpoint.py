@@ -28,6 +28,7 @@ from nodes.ike.informational import act_upon, open_informational
 from nodes.ike.ipsec_sa import IpsecSa
 from nodes.ike.ipsec_sa import described as described_pair
 from nodes.ike.isakmp_sa import IsakmpSa
+from nodes.ike.isakmp_sa import described as described_sa
 from nodes.ike.messages.header import (
     HEADER,
     NO_COOKIE,
@@ -43,7 +44,6 @@ from nodes.ike.messages.payloads import Payload, PayloadType, encode_chain
 from nodes.ike.messages.sa_payload import Protocol
 from nodes.ike.misbehaviour import Script
 from nodes.ike.phase1 import Phase1, Wanting
-from nodes.ike.phase1 import described as described_sa
 from nodes.ike.phase2 import Phase2
 from nodes.ike.profile import ChildProfile, Profile
 from nodes.ike.rate import Buckets

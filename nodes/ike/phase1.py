@@ -10,10 +10,12 @@ import msgspec
 
 from nodes.ike.context import IKE_PORT, Context, Path
 from nodes.ike.dpd import DeadPeerDetection
+from nodes.ike.exchange import NO_ANSWER
 from nodes.ike.half_open import HalfOpen
-from nodes.ike.ipsec_sa import group_name
-from nodes.ike.isakmp_sa import IsakmpSa, State
-from nodes.ike.main_mode import Initiator, MainMode, Responder
+from nodes.ike.isakmp_sa import IsakmpSa, State, described
+from nodes.ike.main_mode import MainMode
+from nodes.ike.main_mode_initiator import Initiator
+from nodes.ike.main_mode_responder import Responder
 from nodes.ike.messages.header import COOKIE, HEADER, NO_COOKIE, Header
 from nodes.ike.messages.malformed import MalformedError, NotifyType
 from nodes.ike.messages.notification import encode_deletion
@@ -25,7 +27,6 @@ from nodes.ike.misbehaviour import Script
 from nodes.ike.profile import Profile
 from nodes.ike.proposals import choose_ike
 from nodes.ike.timers import Timer
-from nodes.peer.model import IkeSa
 
 SUPERSEDED = 10.0
 """Seconds that an ISAKMP SA lives on when another has taken over, as charon's."""
@@ -64,35 +65,6 @@ class _Entry:
     replaces: IsakmpSa | None = None
     rekeying: bool = False
     failure: str = ""
-
-
-def described(sa: IsakmpSa, now: float) -> IkeSa:
-    """An ISAKMP SA as the control channel tells it, without its children."""
-    profile, suite = sa.profile, sa.suite
-    rekey = profile.config.rekey_time
-    since = sa.established_at
-    return IkeSa(
-        name=profile.name,
-        unique_id=sa.id,
-        version=1,
-        state=sa.state.value,
-        initiator=sa.initiator,
-        initiator_spi=sa.cookies[0].hex(),
-        responder_spi=sa.cookies[1].hex(),
-        local_address=str(sa.path.local),
-        local_port=sa.path.local_port,
-        local_id=profile.config.local.identity,
-        remote_address=str(sa.path.remote),
-        remote_port=sa.path.remote_port,
-        remote_id=profile.config.remote.identity,
-        encryption=None if suite is None else f"AES_CBC-{suite.key_bits}",
-        integrity=None if suite is None else "HMAC_SHA2_256_128",
-        prf=None if suite is None else "PRF_HMAC_SHA2_256",
-        dh_group=None if suite is None else group_name(suite.group),
-        nat=sa.nat,
-        established_for=None if since is None else round(now - since),
-        rekey_in=None if since is None or not rekey else max(0, round(since + rekey - now)),
-    )
 
 
 class Phase1:
@@ -283,9 +255,7 @@ class Phase1:
         self._remove(sa)
         profile = sa.profile
         tries = profile.config.keyingtries
-        retry = reason == "the partner did not answer" and (
-            not tries or self._attempts.get(profile.name, 0) < tries
-        )
+        retry = reason == NO_ANSWER and (not tries or self._attempts.get(profile.name, 0) < tries)
         if retry and self._wanting.get(profile.name):
             self._initiate(profile)
         else:
