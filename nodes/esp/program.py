@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import select
 import socket
@@ -43,6 +44,8 @@ from nodes.esp.wire import Wire
 from nodes.events import event
 from nodes.program import DONE, READY, say
 
+PRIORITY: Final = -10
+"""The nice value: packets go before applications, as they do in a kernel, but leave room for the agent."""
 _MESSAGES: Final = 64
 """IKE messages that are passed on before ESP has its turn."""
 
@@ -174,6 +177,8 @@ def main() -> None:
         start = msgspec.json.decode(text, type=Start)
     except (ValueError, msgspec.DecodeError) as error:
         raise errors.ParameterError(f"esp: not a start: {error}") from None
+    with contextlib.suppress(PermissionError):  # a user namespace may not
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     if start.segments:
         cut_before_leaving()
     program = Program(start)

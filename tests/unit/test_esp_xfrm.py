@@ -46,7 +46,7 @@ def test_an_acquire_has_the_inner_addresses():
 
 
 def test_a_state_has_what_it_carried():
-    state = State(OURS, 0x1234ABCD, 10, 1000, 77, 3, 2)
+    state = State(OURS, 0x1234ABCD, 10, 1000, 3, 2)
     assert len(usersa()) == 224
     assert list(told(netlink(0x10, usersa()) + netlink(3, bytes(4)))) == [state, Done(0)]
 
