@@ -101,6 +101,23 @@ async def test_a_new_sa_that_nothing_confirms_is_removed_and_the_old_one_serves_
         assert figure(lost) == [0, 0]
 
 
+async def test_a_pair_that_its_responder_gives_up_hands_back_to_the_one_before(figure):
+    """The third message never comes and ESP does not count: only what is under way at the DELETE is lost."""
+    giving_up = {"esp_trigger": False, "confirm_timeout": 1.5}
+    async with tunnel_ends(OURS_TOO, OURS, responding=giving_up) as ends:
+        await ends.establish()
+        rule = "drop quick-mode 3 from INITIATOR always with retransmissions"
+        async with ends.traffic() as lost, ends.faults(rule):
+            await ends.rekey()
+            gone = await ends.heard("child-sa.deleted", OURS)
+            await ends.heard("child-sa.effective", OURS_TOO, reason="restored")
+            await anyio.sleep(SETTLED)
+        assert gone.data["reason"] == "not-confirmed"
+        there, back = figure(lost)
+        assert back == 0
+        assert there <= 25  # 50 ms, on a machine with other work
+
+
 @BOTH_WAYS
 async def test_a_delete_that_is_lost_leaves_the_old_sa_to_the_partner_and_costs_nothing(ends, figure):
     async with tunnel_ends(*ends, options={"retire_after": 0.5}) as ends:
