@@ -79,6 +79,7 @@ async def run(asked: Run, events: EventStream) -> Verdict:
         dataplane=asked.dataplane,
         nodes=asked.scenario.nodes,
         keys=asked.keys,
+        settings=asked.scenario.settings(asked.parameters),
     )
     await runtime_type(detached=False).check(plan)
     setting = Setting(

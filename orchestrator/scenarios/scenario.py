@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -33,6 +33,7 @@ class Scenario(Generic[P]):
         parameters: the type of its parameters.
         play: acts on the testbed that is up, and says on the stage what was expected and measured; it calls
             ``stage.begin_faults()`` where the faults that were asked for are to begin.
+        settings: what the nodes' roles are told beside what every run tells them, by the node's name.
         inspect: looks at the captures when the play is over, and says what they show.
     """
 
@@ -42,6 +43,7 @@ class Scenario(Generic[P]):
     ends: tuple[str, str]
     parameters: type[P]
     play: Callable[[Stage, P], Awaitable[None]]
+    settings: Callable[[P], Mapping[str, Mapping[str, Any]]] = lambda _: {}
     inspect: Callable[[Stage, P], None] | None = None
 
     def parse(self, given: Iterable[str]) -> P:

@@ -49,6 +49,7 @@ class NodePlan:
 
     ``inner_address`` is the first address of ``inner``; a tunnel's traffic runs between such addresses.
     ``image``, ``cap_add``, ``devices`` and ``sysctls`` are Compose's, and concern the docker runtime alone.
+    ``settings`` are more of the role's own settings, as a scenario wants them for this run.
     """
 
     name: str
@@ -60,6 +61,7 @@ class NodePlan:
     devices: tuple[str, ...] = ()
     sysctls: Mapping[str, str] = dataclasses.field(default_factory=dict)
     init: bool = True
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def inner_address(self) -> ipaddress.IPv6Interface | None:
@@ -75,7 +77,7 @@ class NodePlan:
             options["inner_address"] = str(self.inner_address)
         if plan.keys and self.role is RoleName.PEER:
             options["keys"] = True
-        return options
+        return options | dict(self.settings)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

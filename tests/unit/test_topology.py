@@ -173,3 +173,15 @@ def test_a_node_that_is_not_there_is_refused():
 def test_a_run_may_take_some_of_the_nodes():
     plan = plan_run(load(ROOT / "compose.yaml"), owner=0, nodes=("peer-b", "peer-a"))
     assert [node.name for node in plan.nodes] == ["peer-a", "peer-b"]
+
+
+def test_a_scenarios_settings_reach_the_nodes_agent():
+    settings = {"peer-a": {"retransmit_timeout": 1.0}}
+    plan = plan_run(load(ROOT / "compose.yaml"), owner=0, nodes=("peer-a", "peer-b"), settings=settings)
+    assert plan.node("peer-a").options(plan)["retransmit_timeout"] == 1.0
+    assert "retransmit_timeout" not in plan.node("peer-b").options(plan)
+
+
+def test_a_setting_that_a_peer_does_not_have_is_refused():
+    with pytest.raises(UsageError, match="unknown field `retransmit`"):
+        plan_run(load(ROOT / "compose.yaml"), owner=0, settings={"peer-a": {"retransmit": 1}})
