@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import anyio
 import msgspec
 
-from nodes.peer.model import Connection
+from nodes.peer.model import Auth, Connection
 from orchestrator import tunnel
 from orchestrator.breaking.kinds import MISCONFIGURED, WITH_CERTIFICATES, Kind
 from orchestrator.breaking.misconfigured import misconfigured, wrong_certificate
@@ -50,6 +50,7 @@ class Breakage:
         """
         both = (sender, receiver)
         authority = Authority.of_run(plan)
+        credentials: dict[str, Auth]
         if kind in WITH_CERTIFICATES:
             credentials = {name: authority.issue(plan.node(name)) for name in both}
         else:

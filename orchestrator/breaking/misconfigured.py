@@ -29,7 +29,7 @@ OTHER_SUBNET = 0xFFFF
 
 
 def misconfigured(connection: Connection, kind: Kind, plan: RunPlan) -> Connection:
-    """A sender's right connection, made wrong; as it is where ``kind`` is about certificates, or not of it."""
+    """A sender's right connection, made wrong; as it is where another thing of it is wrong."""
     match kind:
         case Kind.IKE_PROPOSAL:
             return msgspec.structs.replace(connection, proposals=OTHER_IKE_PROPOSALS[connection.version])
