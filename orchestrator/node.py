@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import anyio
 
 from nodes import errors
+from orchestrator.abnormality import Abnormality
 from orchestrator.control import ControlClient
 from orchestrator.peer import Peer
 from orchestrator.runtimes.base import Runtime
@@ -58,6 +59,17 @@ class Node:
         if self.plan.role is not RoleName.PEER or self.control is None:
             raise errors.UsageError(f"{self.name} is a {self.plan.role}, not a peer")
         return Peer(self.control)
+
+    @property
+    def abnormality(self) -> Abnormality:
+        """The handling of abnormal negotiations in this node.
+
+        Raises:
+            UsageError: the node negotiates nothing.
+        """
+        if self.plan.role is not RoleName.PEER or self.control is None:
+            raise errors.UsageError(f"{self.name} is a {self.plan.role}, not a peer: it negotiates nothing")
+        return Abnormality(self.control)
 
     async def exec(
         self, argv: Sequence[str], *, check: bool = True, stdin: bytes | None = None
