@@ -6,6 +6,7 @@ import click
 
 from orchestrator.cli.again import replay, report
 from orchestrator.cli.bed import down, exec_, ps, shell, up
+from orchestrator.cli.break_ import break_
 from orchestrator.cli.capture import capture
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.fault import fault
@@ -23,7 +24,9 @@ def hopbed() -> None:
     """
 
 
-for _verb in (up, down, ps, exec_, shell, run, ab, list_, replay, report, doctor, capture, fault, impair):
+_ON_A_RUN = (up, down, ps, exec_, shell, capture, fault, impair, break_)
+_OF_SCENARIOS = (run, ab, list_, replay, report, doctor)
+for _verb in (*_ON_A_RUN, *_OF_SCENARIOS):
     hopbed.add_command(_verb)
 
 

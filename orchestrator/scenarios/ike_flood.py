@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 import anyio
-import msgspec
 
-from nodes.peer.model import Connection, End
 from orchestrator import tunnel
+from orchestrator.breaking import CONNECTION, Breakage, Kind
 from orchestrator.daemon_watch import DaemonWatch
 from orchestrator.evidence.verdict import Check
 from orchestrator.flood import flood
@@ -21,8 +20,6 @@ from orchestrator.scenarios import ike_abnormality_figures as figures
 from orchestrator.scenarios.stage import Stage
 from orchestrator.tasks import background
 
-GOOD = "good"
-ANYBODY = "anybody"
 SLOWEST = 2.0
 """Seconds in which a good peer's negotiation has to be over, flood or not."""
 MOST_HALF_OPEN = 1000
@@ -67,20 +64,12 @@ class Asked(Protocol):
 async def play(stage: Stage, asked: Asked, sender: str, receiver: str, third: str) -> None:
     """Flood the receiver, and let the good peer negotiate again and again until the duration is over."""
     bed = stage.bed
-    both = tunnel.tunnel(
-        bed.plan,
-        sender,
-        receiver,
-        tunnel.credentials(bed.plan, (sender, receiver), "psk"),
-        tunnel.Settings(version=asked.version, child_rekey_time=0, ike_rekey_time=0),
-        name=GOOD,
-    )
-    await bed.node(receiver).peer.load(_anybody(both.responder))
-    await bed.node(receiver).peer.load(both.responder)
-    await bed.node(sender).peer.load(both.initiator)
+    settings = tunnel.Settings(version=asked.version, child_rekey_time=0, ike_rekey_time=0)
+    breakage = Breakage.of(bed.plan, sender, receiver, Kind.THIRD_PARTY_FLOOD, settings)
+    await breakage.make(bed)
     watch = DaemonWatch(bed, (receiver,))
     await watch.begin()
-    good = Retrying(bed.node(sender).peer, sender, GOOD, asked.retry, bed.events)
+    good = Retrying(bed.node(sender).peer, sender, CONNECTION, asked.retry, bed.events)
     async with background() as tasks:
         tasks.start_soon(watch.run)
         async with flood(
@@ -98,11 +87,6 @@ async def play(stage: Stage, asked: Asked, sender: str, receiver: str, third: st
         pending = good.under_way
         figures.say_end(bed.events)
     _check(stage, asked, watch, good, pending, receiver)
-
-
-def _anybody(responder: Connection) -> Connection:
-    """The same for whoever comes, from wherever."""
-    return msgspec.structs.replace(responder, name=ANYBODY, remote=End(address="::", id="%any"))
 
 
 def _check(
