@@ -18,11 +18,14 @@ import enum
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import msgspec
 from msgspec import Struct
 
 from nodes.abnormality.timing import Timing
 
 MOST_STRANGERS = 256
+MOST_MENDED = 3
+"""How often in a row a sender's word, without a success in between, makes a receiver active."""
 NS_PER_S = 1_000_000_000
 
 
@@ -40,6 +43,8 @@ class Reason(enum.StrEnum):
     CONFIGURED = "configured"
     OPERATOR = "operator"
     SUCCEEDED = "succeeded"
+    MENDED = "mended"
+    """The sender says that its configuration has changed."""
     HANDLING_OFF = "handling-off"
     CROWDED_OUT = "crowded-out"
     GUARD_DIED = "guard-died"
@@ -69,13 +74,21 @@ class Change(NamedTuple):
 
 
 class Record(Struct, kw_only=True):
-    """What is remembered of one partner and side. ``until_ns`` 0: it is active."""
+    """What is remembered of one partner and side.
+
+    Attributes:
+        until_ns: until when it is inactive; 0: it is active.
+        reason: what was abnormal the last time.
+        times: abnormal negotiations in a row.
+        mended: how often in a row the sender's word made it active.
+    """
 
     partner: str
     side: Side
     until_ns: int = 0
     reason: str = ""
     times: int = 0
+    mended: int = 0
 
 
 class Machine:
@@ -135,10 +148,6 @@ class Machine:
         record = self._records.get((partner, side))
         return record is not None and record.until_ns > now_ns
 
-    def inactive(self, now_ns: int) -> Iterator[Record]:
-        """What is inactive."""
-        return (record for record in self._records.values() if record.until_ns > now_ns)
-
     def records(self) -> Iterator[Record]:
         """Everything that is remembered."""
         return iter(self._records.values())
@@ -167,11 +176,17 @@ class Machine:
         """A negotiation with a partner came to its end: both sides are active, their times begin anew."""
         return self.activate(partner, Reason.SUCCEEDED, now_ns)
 
+    def mended(self, partner: str, now_ns: int) -> list[Change]:
+        """The sender says that it is mended: the receiver is active, and its times go on growing."""
+        record = self._records.get((partner, Side.RECEIVER))
+        if record is None or record.until_ns <= now_ns or record.mended >= MOST_MENDED:
+            return []
+        record.mended += 1
+        return [self._activated(record, Reason.MENDED, now_ns)]
+
     def snapshot(self) -> list[Record]:
         """What a restarted one is to take up."""
-        return [
-            Record(**{name: getattr(one, name) for name in one.__struct_fields__}) for one in self.records()
-        ]
+        return [msgspec.structs.replace(record) for record in self.records()]
 
     def restore(self, records: Iterable[Record], now_ns: int) -> list[Change]:
         """Take up what an earlier one remembered; returns what is still inactive.

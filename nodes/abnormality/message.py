@@ -1,13 +1,16 @@
 """The abnormal-information message: a notify in clear with the cookies of the failed negotiation. No I/O.
 
-It is sent where the daemon's own notify cannot be read by the sender. In IKEv1 it is an Informational
-Exchange of one Notification Payload (RFC 2408 §3.14, §4.8); in IKEv2 an INFORMATIONAL with one Notify
-payload, sent as a response outside of any exchange, as RFC 7296 §1.5 has it for what cannot be protected. The
-type is of the private range for errors of both versions (8192 to 16383; RFC 2408 §3.14.1, RFC 7296 §3.10.1).
-As such types belong to nobody, the notification data begin with :data:`MAGIC`::
+The receiver sends it where the daemon's own notify cannot be read by the sender. In IKEv1 it is an
+Informational Exchange of one Notification Payload (RFC 2408 §3.14, §4.8); in IKEv2 an INFORMATIONAL with one
+Notify payload, sent as a response outside of any exchange, as RFC 7296 §1.5 has it for what cannot be
+protected. The type is of the private range for errors of both versions (8192 to 16383; RFC 2408 §3.14.1, RFC
+7296 §3.10.1). As such types belong to nobody, the notification data begin with :data:`MAGIC`::
 
     IKE header(28) | notify payload header(4) | IKEv1: DOI(4) | protocol(1) | SPI size(1) | type(2)
                    | IKEv1: both cookies(16)  | magic(8) | reason(2)
+
+With the reason :data:`MENDED` it goes the other way: the sender's configuration has changed since, and the
+receiver need not wait any longer.
 """
 
 from __future__ import annotations
@@ -32,20 +35,12 @@ OCTETS: Mapping[int, int] = {1: _HEADER.size + _V1.size, 2: _HEADER.size + _V2.s
 """The length of the message, by the version of IKE."""
 
 REASONS = (
-    *(
-        "other",
-        "ike-proposal",
-        "esp-proposal",
-        "psk",
-        "identity",
-        "traffic-selector",
-        "unknown-peer",
-        "version",
-    ),
-    *("malformed-header", "malformed-payload", "undecryptable", "authentication", "certificate"),
-    *("certificate-expired", "certificate-untrusted"),
+    *("other", "ike-proposal", "esp-proposal", "psk", "identity", "traffic-selector", "unknown-peer"),
+    *("version", "malformed-header", "malformed-payload", "undecryptable", "authentication"),
+    *("certificate", "certificate-expired", "certificate-untrusted", "mended"),
 )
 """What was abnormal; a reason's number in the message is its place here."""
+MENDED = "mended"
 
 
 class AbnormalInformation(NamedTuple):

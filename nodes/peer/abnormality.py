@@ -8,6 +8,8 @@ and ``abnormality.configure`` with ``handling: on`` starts another, which takes 
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import ipaddress
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -36,13 +38,26 @@ from nodes.control.methods import Handler
 from nodes.events import Event
 from nodes.peer.guard.child import Child
 from nodes.peer.guard.evidence import Evidence, Recogniser
-from nodes.peer.guard.guard import ACTIVE, INACTIVE
+from nodes.peer.guard.guard import CUT
 from nodes.peer.guard.orders import Failed, Know, Release, SetTiming, Start, Tell
+from nodes.peer.guard.silence import ACTIVE, INACTIVE
+from nodes.peer.model import Connection
+from nodes.peer.vici_client import CommandFailed, ViciClient
 from nodes.role import Publish
 
 SNAPSHOT = "abnormality.json"
 WARNING = "abnormality.warning"
+RESUMED = "abnormality.resumed"
 STARTED, ENDED, DIED = (f"abnormality.guard.{what}" for what in ("started", "ended", "died"))
+
+
+@dataclasses.dataclass
+class _Loaded:
+    """A connection: its partner, whether charon tries for ever, and the children that were asked for."""
+
+    partner: str
+    for_ever: bool
+    asked: set[str] = dataclasses.field(default_factory=set)
 
 
 class Abnormality:
@@ -67,11 +82,13 @@ class Abnormality:
         self._handling: Handling = "off"
         self._timing = options.timing
         self._timings: dict[str, Timing] = {}
-        self._vici = vici
+        self._vici_socket = vici
+        self._vici = ViciClient(vici)
         self._snapshot = run_dir / SNAPSHOT
         self._publish = publish
         self._tasks = tasks
-        self._partners: dict[str, str] = {}
+        self._connections: dict[str, _Loaded] = {}
+        self._cut: set[str] = set()
         self._inactive: dict[tuple[str, Side], Mapping[str, Any]] = {}
         self._guard: Child | None = None
         self._changing = anyio.Lock()
@@ -137,20 +154,21 @@ class Abnormality:
 
     # what the peer's other methods say
 
-    async def loaded(self, connection: str, partner: str) -> None:
+    async def loaded(self, connection: Connection) -> None:
         """A connection has been loaded: its partner's configuration has changed, and it is active at once."""
-        address = ipaddress.ip_address(partner)
+        address = ipaddress.ip_address(connection.remote.address)
         if address.version == 6:
-            self._partners[connection] = str(address)
+            self._connections[connection.name] = _Loaded(str(address), connection.keyingtries == 0)
             await self._know(str(address))
 
     async def unloaded(self, connection: str) -> None:
         """A connection is there no more."""
-        if self._partners.pop(connection, None) is not None:
+        self._cut.discard(connection)
+        if self._connections.pop(connection, None) is not None:
             await self._know(None)
 
-    def require_active(self, connection: str) -> None:
-        """See that a negotiation may be begun.
+    def begin(self, connection: str, child: str) -> None:
+        """See that a negotiation may be begun, and remember that it was asked for.
 
         Raises:
             InactiveError: the sender is inactive towards the connection's partner.
@@ -158,13 +176,15 @@ class Abnormality:
         why = self._why_inactive(connection)
         if why is not None:
             raise errors.InactiveError(f"no negotiation is begun: {why}")
+        if connection in self._connections:
+            self._connections[connection].asked.add(child)
 
     async def failed(self, connection: str, said: Sequence[str]) -> str | None:
         """A negotiation that was asked for failed, with these words of charon's.
 
         Returns until when the partner is inactive now, and why; None where it is not.
         """
-        partner = self._partners.get(connection)
+        partner = self._partner_of(connection)
         if self._guard is None or partner is None:
             return None
         evidence = _evidence(said)
@@ -211,11 +231,11 @@ class Abnormality:
         if self._guard is None:
             guard = Child(self._heard, self._died)
             start = Start(
-                vici=str(self._vici),
+                vici=str(self._vici_socket),
                 snapshot=str(self._snapshot),
                 timing=self._timing,
                 timings=self._timings,
-                partners=tuple(sorted(set(self._partners.values()))),
+                partners=self._partners,
             )
             await guard.start(start, self._tasks)
             self._guard = guard
@@ -232,7 +252,7 @@ class Abnormality:
         self._all_active(Reason.HANDLING_OFF)
 
     async def _know(self, changed: str | None) -> None:
-        partners = tuple(sorted(set(self._partners.values())))
+        partners = self._partners
         self._timings = {one: timing for one, timing in self._timings.items() if one in partners}
         if self._guard is not None:
             await self._guard.order(lambda id_: Know(id=id_, partners=partners, changed=changed))
@@ -245,6 +265,10 @@ class Abnormality:
             else:
                 self._inactive.pop(key, None)
         self._publish(said.kind, time_ns=said.time_ns, **said.data)
+        if said.kind == CUT and said.data["began"]:
+            self._cut.add(said.data["name"])
+        elif said.kind == ACTIVE and said.data["side"] == Side.SENDER:
+            self._go_on(said.data["partner"])
 
     def _died(self, status: int) -> None:
         guard, self._guard = self._guard, None
@@ -257,8 +281,30 @@ class Abnormality:
             self._publish(ACTIVE, partner=partner, side=side.value, reason=reason.value, times=data["times"])
         self._inactive.clear()
 
+    def _go_on(self, partner: str) -> None:
+        """Begin anew what the guard cut short, where charon would have tried for ever (keyingtries 0)."""
+        for name in [one for one in self._cut if self._partner_of(one) == partner]:
+            self._cut.discard(name)
+            if self._connections[name].for_ever:
+                for child in sorted(self._connections[name].asked):
+                    self._tasks.start_soon(self._initiate, name, child)
+
+    async def _initiate(self, connection: str, child: str) -> None:
+        message = {"ike": connection, "child": child, "timeout": "-1"}  # -1: do not wait
+        with contextlib.suppress(CommandFailed, errors.DaemonError):
+            await self._vici.request("initiate", message)
+            self._publish(RESUMED, connection=connection, child=child)
+
+    @property
+    def _partners(self) -> tuple[str, ...]:
+        return tuple(sorted({loaded.partner for loaded in self._connections.values()}))
+
+    def _partner_of(self, connection: str) -> str | None:
+        loaded = self._connections.get(connection)
+        return None if loaded is None else loaded.partner
+
     def _why_inactive(self, connection: str) -> str | None:
-        partner = self._partners.get(connection)
+        partner = self._partner_of(connection)
         data = self._inactive.get((partner, Side.SENDER)) if partner is not None else None
         left = 0.0 if data is None else (data["until"] - time.monotonic_ns()) / 1e9
         if data is None or left <= 0:
@@ -274,9 +320,8 @@ class Abnormality:
             self._publish(WARNING, text=text)
 
     def _require_partner(self, partner: str) -> None:
-        partners = sorted(set(self._partners.values()))
-        if _canonical(partner) not in partners:
-            there_are = ", ".join(partners) or "none"
+        if _canonical(partner) not in self._partners:
+            there_are = ", ".join(self._partners) or "none"
             raise errors.ParameterError(
                 f"{partner} is no partner: no connection to it is loaded; the partners are: {there_are}"
             )

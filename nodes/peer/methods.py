@@ -114,7 +114,7 @@ class PeerMethods:
     async def load(self, connection: Connection) -> Loaded:
         """Load a connection, or replace the one of its name."""
         loaded = await self._connections.load(connection)
-        await self._abnormality.loaded(connection.name, connection.remote.address)
+        await self._abnormality.loaded(connection)
         return loaded
 
     async def unload(self, request: Unload) -> None:
@@ -131,7 +131,7 @@ class PeerMethods:
             NegotiationError: it did not come to it; the text has charon's reason.
         """
         child = self._connections.child_of(request.connection, request.child)
-        self._abnormality.require_active(request.connection)
+        self._abnormality.begin(request.connection, child)
         said: list[str] = []
         with self._news.reader("child-sa.installed") as news:
             try:

@@ -44,17 +44,17 @@ async def _obey(guard: Guard, machine: Machine, scope: anyio.CancelScope) -> Non
                 order = msgspec.json.decode(line, type=AnyOrder)
             except msgspec.DecodeError as error:
                 raise errors.ProtocolError(f"not an order: {error}") from None
-            _say(ANSWER, id=order.id, **_carry_out(guard, machine, order))
+            _say(ANSWER, id=order.id, **await _carry_out(guard, machine, order))
 
 
-def _carry_out(guard: Guard, machine: Machine, order: AnyOrder) -> dict[str, Any]:
+async def _carry_out(guard: Guard, machine: Machine, order: AnyOrder) -> dict[str, Any]:
     match order:
         case SetTiming():
             machine.configure(order.timing, order.partner)
         case Know():
-            guard.know(order.partners, order.changed)
+            await guard.know(order.partners, order.changed)
         case Release():
-            return {"activated": guard.release(order.partner)}
+            return {"activated": await guard.release(order.partner)}
         case Failed():
             guard.failed(order.partner, order.reason, order.text)
         case Tell():
@@ -69,8 +69,9 @@ async def _guard(start: Start) -> None:
         machine.configure(timing, partner)
     with Nft() as nft, Wire() as wire:
         nft.run(words.table())
-        guard = Guard(ViciClient(Path(start.vici)), nft, wire, machine, Path(start.snapshot), _say)
         async with anyio.create_task_group() as tasks:
+            vici, saved = ViciClient(Path(start.vici)), Path(start.snapshot)
+            guard = Guard(vici, nft, wire, machine, saved, _say, tasks)
             await tasks.start(guard.run)
             _say(READY, pid=os.getpid())
             await _obey(guard, machine, tasks.cancel_scope)

@@ -96,51 +96,60 @@ _HEADER = re.compile(r"^received invalid IKE header from (?P<partner>\S+) - igno
 _UNREADABLE = frozenset({"undecryptable"})
 
 
+class _Context(NamedTuple):
+    """What lines of one IKE SA have said so far.
+
+    Attributes:
+        detail: the reason that the lines about a message or certificate give.
+        failed: the line that charon is through with a message, which came before its reason did.
+    """
+
+    detail: str | None = None
+    failed: re.Match[str] | None = None
+
+
 class Recogniser:
-    """Reads charon's log, line by line; a line's meaning may rest on those before it of the same IKE SA."""
+    """Reads charon's log, line by line; what a line means may rest on another of the same IKE SA.
+
+    VICI hands lines over in nearly the order in which they were written: either of the two may come first.
+    """
 
     def __init__(self) -> None:
-        self._details: OrderedDict[int, str] = OrderedDict()
+        self._contexts: OrderedDict[int, _Context] = OrderedDict()
 
     def read(self, text: str, ike_id: int | None) -> Evidence | None:
         """What a line of level 0 or 1 says; ``ike_id`` is the unique id of the IKE SA that it is about."""
         text = text.strip()
         if ike_id is None:
             return self._without_sa(text)
-        for detail, reason in _DETAILS:
-            if detail.search(text):
-                self._remember(ike_id, reason)
-                return None
-        found = self._telling(text, ike_id)
-        if found is not None:
-            self._details.pop(ike_id, None)
-            return found._replace(ike_id=ike_id, text=text[:MOST_TEXT])
-        return None
+        found = self._of_sa(text, ike_id)
+        return None if found is None else found._replace(ike_id=ike_id, text=found.text[:MOST_TEXT])
 
-    def _telling(self, text: str, ike_id: int) -> Evidence | None:
-        for rule in _TELLING:
-            if rule.line.search(text):
-                return Evidence(rule.reason, rule.side, rule.readable, text)
-        if refused := _REFUSED.search(text):
-            if refused["notify"] in _NO_REFUSAL:
-                return None
-            return Evidence("refused", None, True, text)
-        if _CERTIFICATE.search(text):
-            return Evidence(self._details.get(ike_id, "certificate"), None, True, text)
+    def _of_sa(self, text: str, ike_id: int) -> Evidence | None:
+        context = self._contexts.get(ike_id, _Context())
+        for line, reason in _DETAILS:
+            if line.search(text):
+                return self._through(context._replace(detail=reason), ike_id)
         if failed := _PROCESSING.search(text):
-            return self._processing(failed, ike_id)
-        return None
+            return self._through(context._replace(failed=failed), ike_id)
+        found = _telling(text, context)
+        if found is not None:
+            self._contexts.pop(ike_id, None)
+        return found
 
-    def _processing(self, failed: re.Match[str], ike_id: int) -> Evidence | None:
-        """Charon is through with a message that it could not use.
+    def _through(self, context: _Context, ike_id: int) -> Evidence | None:
+        """Charon is through with a message that it could not use, once both lines are there.
 
         What it could not read of an informational exchange ends no negotiation: anybody may have sent it.
         """
-        if failed["exchange"].startswith("INFORMATIONAL"):
-            self._details.pop(ike_id, None)
+        self._contexts.pop(ike_id, None)
+        reason, failed = context
+        if reason is None or failed is None:
+            self._contexts[ike_id] = context
+            if len(self._contexts) > MOST_CONTEXTS:
+                self._contexts.popitem(last=False)
             return None
-        reason = self._details.get(ike_id)
-        if reason is None:
+        if failed["exchange"].startswith("INFORMATIONAL"):
             return None
         side = Side.RECEIVER if failed["way"] == "request" else Side.SENDER
         return Evidence(reason, side, reason not in _UNREADABLE, failed[0])
@@ -152,8 +161,14 @@ class Recogniser:
                 return Evidence(reason, Side.RECEIVER, False, text[:MOST_TEXT], None, found["partner"])
         return None
 
-    def _remember(self, ike_id: int, reason: str) -> None:
-        self._details[ike_id] = reason
-        self._details.move_to_end(ike_id)
-        if len(self._details) > MOST_CONTEXTS:
-            self._details.popitem(last=False)
+
+def _telling(text: str, context: _Context) -> Evidence | None:
+    """What a line says that needs no other."""
+    for rule in _TELLING:
+        if rule.line.search(text):
+            return Evidence(rule.reason, rule.side, rule.readable, text)
+    if refused := _REFUSED.search(text):
+        return None if refused["notify"] in _NO_REFUSAL else Evidence("refused", None, True, text)
+    if _CERTIFICATE.search(text):
+        return Evidence(context.detail or "certificate", None, True, text)
+    return None

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from nodes.abnormality.machine import Change, Record
 from nodes.abnormality.model import PartnerState
-from nodes.peer.guard.wire import Endpoints, Header
+from nodes.peer.guard.wire import Header
 from nodes.peer.model import IkeSa
 
 _OF_VERSION_1 = (2, 4, 5, 6, 32, 33)
@@ -68,16 +68,3 @@ def version_of(header: Header) -> Literal[1, 2]:
     if header.exchange in _OF_VERSION_2:
         return 2
     return 1 if header.version >> 4 == 1 else 2
-
-
-def header_of(sa: IkeSa) -> Header:
-    """The header that a message under an IKE SA has."""
-    return Header(
-        ends=Endpoints(sa.local_address, sa.local_port, sa.remote_address, sa.remote_port),
-        initiator_cookie=bytes.fromhex(sa.initiator_spi),
-        responder_cookie=bytes.fromhex(sa.responder_spi),
-        version=sa.version << 4,
-        exchange=0,
-        flags=0,
-        octets=b"",
-    )
