@@ -9,6 +9,7 @@ RELEASE ?= bookworm# the Debian release of the node image: bookworm or trixie
 FRESH ?=# FRESH=1: build the image anew, with Debian's packages of today
 UPGRADE ?=# UPGRADE=1: lock the newest versions instead of keeping those that still fit
 PYTEST ?=# more arguments for pytest
+JOBS ?= 8# testbeds at a time that make abnormality-table brings up
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -19,6 +20,15 @@ IMAGE := setup/with-docker.sh $(PYTHON) -m orchestrator.image --release $(RELEAS
 .PHONY: demo
 demo: setup image-for-$(RUNTIME) ## two strongSwan peers rekey under traffic; ends with a verdict and a report [RUNTIME=docker]
 	@$(HOPBED) run rekey -p ike=2 -p count=5 --runtime $(RUNTIME) --out evidence/demo-$$(date +%Y%m%d-%H%M%S)
+
+.PHONY: demo-abnormality
+demo-abnormality: setup image-for-$(RUNTIME) ## a negotiation that cannot succeed: stock, and both sides silent for a time [RUNTIME=docker]
+	@$(HOPBED) ab ike-abnormality --vary handling=off,on -p kind=psk -p ike=1 -p t1=5 -p t2=5 -p duration=7 \
+		--runtime $(RUNTIME) --out evidence/demo-abnormality-$$(date +%Y%m%d-%H%M%S)
+
+.PHONY: abnormality-table
+abnormality-table: setup image-for-$(RUNTIME) ## every abnormality, off beside on, into docs/; half an hour [JOBS=8] [RUNTIME=docker]
+	@setup/with-docker.sh $(PYTHON) -m orchestrator.abnormality_table --jobs $(JOBS) --runtime $(RUNTIME)
 
 .PHONY: test
 test: setup test-packages lint image-for-auto ## lint, strict type check and every test, on both runtimes [PYTEST=...]
