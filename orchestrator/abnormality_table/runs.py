@@ -16,6 +16,7 @@ from orchestrator.cli.asked import Words
 from orchestrator.evidence.folder import VERDICT
 from orchestrator.evidence.verdict import Verdict, decode
 from orchestrator.scenarios.ab import COMPARISON, Vary, run_ab
+from orchestrator.scenarios.runner import Run
 
 SCENARIO = "ike-abnormality"
 SIDES = ("off", "on")
@@ -145,35 +146,45 @@ Say = Callable[[str], None]
 
 
 async def run_all(pairs: Sequence[Pair], bed: Bed, folder: Path, jobs: int, say: Say) -> None:
-    """Run what ``folder`` does not have yet: ``jobs`` at a time, and those that must be alone at the end."""
+    """Run what ``folder`` does not have yet: ``jobs`` at a time, and those that must be alone at the end.
+
+    Raises:
+        ParameterError: a pair's parameters are wrong; nothing was started.
+    """
     waiting = [pair for pair in pairs if not (folder / pair.name / COMPARISON).exists()]
     together = [pair for pair in waiting if not pair.alone]
     slots = anyio.Semaphore(jobs)
 
+    every = {
+        pair.name: _sides(pair, bed, folder) for pair in waiting
+    }  # what is wrong is told before any starts
+
     async def one(pair: Pair) -> None:
         async with slots:
-            await _run(pair, bed, folder, say)
+            await _run(pair, every[pair.name], folder, say)
 
     async with anyio.create_task_group() as tasks:
         for pair in together:
             tasks.start_soon(one, pair)
     for pair in waiting:
         if pair.alone:
-            await _run(pair, bed, folder, say)
+            await one(pair)
 
 
-async def _run(pair: Pair, bed: Bed, folder: Path, say: Say) -> None:
+def _sides(pair: Pair, bed: Bed, folder: Path) -> dict[str, Run]:
+    words = bed.words(pair.given)
+    return {value: words.run(SCENARIO, folder / pair.name, f"handling={value}") for value in pair.sides}
+
+
+async def _run(pair: Pair, sides: Mapping[str, Run], folder: Path, say: Say) -> None:
     out = folder / pair.name
     if out.exists():
         shutil.rmtree(out)  # of a run that was cut off
     vary = Vary(parameter="handling", values=pair.sides)
-    sides = {value: bed.words(pair.given).run(SCENARIO, out, f"handling={value}") for value in pair.sides}
     begin = anyio.current_time()
     try:
         comparison = await run_ab(sides, vary, 1, out, _ignore)
         outcome = ", ".join(f"{side} {comparison.outcomes[side][0]}" for side in pair.sides)
-    except errors.UsageError:
-        raise
     except errors.HopbedError as error:
         outcome = f"error: {error}"
     say(f"{pair.name}: {outcome} ({anyio.current_time() - begin:.0f} s)")
