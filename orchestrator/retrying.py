@@ -7,7 +7,7 @@ import dataclasses
 import anyio
 
 from nodes import errors
-from nodes.peer.model import Terminate
+from nodes.peer.model import IkeSa, Terminate
 from orchestrator.events import EventStream
 from orchestrator.peer import Peer
 
@@ -60,6 +60,19 @@ class Retrying:
     async def once(self, *, wait: bool = False) -> bool:
         """Try once; whether it succeeded. A try that failed, or with ``wait`` any, takes a whole period."""
         begin = self._begun = anyio.current_time()
+        done = await self._up()
+        if not done and not await self._at_it():
+            done = await self._try()
+        if done:
+            self.times.append(anyio.current_time() - begin)
+            self.events.say(SUCCEEDED, node=self.node, connection=self.connection, number=self.tries)
+            self.succeeded.set()
+        self._begun = None
+        if wait or not done:
+            await anyio.sleep_until(begin + self.period)
+        return done
+
+    async def _try(self) -> bool:
         self.tries += 1
         try:
             await self.peer.initiate(self.connection, timeout=PATIENCE)
@@ -67,13 +80,16 @@ class Retrying:
             text = str(error)
             self.failures[text] = self.failures.get(text, 0) + 1
             self.events.say(FAILED, node=self.node, connection=self.connection, number=self.tries, text=text)
-            done = False
-        else:
-            self.times.append(anyio.current_time() - begin)
-            self.events.say(SUCCEEDED, node=self.node, connection=self.connection, number=self.tries)
-            self.succeeded.set()
-            done = True
-        self._begun = None
-        if wait or not done:
-            await anyio.sleep_until(begin + self.period)
-        return done
+            return False
+        return True
+
+    async def _up(self) -> bool:
+        """Whether somebody else, such as the guard, has brought it up meanwhile."""
+        return any(child.state == "INSTALLED" for sa in await self._sas() for child in sa.children)
+
+    async def _at_it(self) -> bool:
+        """Whether somebody else is negotiating it: the daemon would negotiate another CHILD_SA after that."""
+        return any(sa.initiator and sa.state == "CONNECTING" for sa in await self._sas())
+
+    async def _sas(self) -> list[IkeSa]:
+        return [sa for sa in await self.peer.list_sas() if sa.name == self.connection]

@@ -151,29 +151,29 @@ async def _break_and_mend(stage: Stage, parameters: IkeAbnormality, breakage: Br
             for node in PEERS:
                 await watch.look(node)
             figures.say_end(bed.events)
+            came_up = retrying.succeeded.is_set()
+            since = len(bed.events.past)
         figures.check_daemons(stage, watch.figures, parameters)
-        if parameters.repair:
-            await _repair(stage, parameters, breakage, retrying)
-        elif retrying.succeeded.is_set():
+        if came_up:
             figures.check_never_up(stage)
+        elif parameters.repair:
+            await _repair(stage, parameters, breakage, since)
 
 
-async def _repair(stage: Stage, parameters: IkeAbnormality, breakage: Breakage, retrying: Retrying) -> None:
-    """Mend the configuration, and wait until a tunnel carries ESP both ways, or has had time enough."""
+async def _repair(stage: Stage, parameters: IkeAbnormality, breakage: Breakage, since: int) -> None:
+    """Mend the configuration, and wait until a tunnel carries ESP both ways, or has had time enough.
+
+    Events from ``since`` on count: what was wrong on the wire is mended already.
+    """
     bed = stage.bed
-    if retrying.succeeded.is_set():
-        figures.check_never_up(stage)
-        return
-    since = len(bed.events.past)
     await breakage.mend_configuration(bed)
     figures.say_mended(bed.events, breakage)
     if parameters.activate and parameters.is_on:
         for node in PEERS:
             await bed.node(node).abnormality.activate()
-    limit = _patience(parameters)
-    with anyio.move_on_after(limit):
-        await bed.events.wait_for("child-sa.installed", node=breakage.sender, since=since)
-        await bed.events.wait_for("child-sa.installed", node=breakage.receiver, since=since)
+    with anyio.move_on_after(_patience(parameters)):
+        for node in PEERS:
+            await bed.events.wait_for("child-sa.installed", node=node, since=since)
         target = bed.node(breakage.receiver).inner_address
         source = bed.node(breakage.sender).inner_address
         ping = ["ping", "-6", "-n", "-c", "3", "-i", "0.05", "-W", "2", "-I", source, target]

@@ -229,8 +229,8 @@ def _check_repair(stage: Stage, asked: Asked, found: Seen, ends: tuple[str, str]
     mended = moment(stage.bed.events.past, MENDED)
     if mended is None:
         return  # it was up before, and a check says so
-    up = _esp_both_ways(stage, found, mended, ends)
-    seconds = None if up is None else round((up - mended) / 1e9, 2)
+    up = _esp_both_ways(stage, found, ends)
+    seconds = None if up is None else round(max(up - mended, 0) / 1e9, 2)
     if not asked.is_on:
         report(stage, REPAIR, "never" if seconds is None else seconds)
         return
@@ -245,17 +245,17 @@ def _check_repair(stage: Stage, asked: Asked, found: Seen, ends: tuple[str, str]
     )
 
 
-def _esp_both_ways(stage: Stage, found: Seen, since_ns: int, ends: tuple[str, str]) -> int | None:
-    """When ESP had gone both ways under an SA that was installed since; None: it never did."""
+def _esp_both_ways(stage: Stage, found: Seen, ends: tuple[str, str]) -> int | None:
+    """When ESP had gone both ways under an SA that was installed after the end; None: it never did."""
     first, second = (stage.bed.plan.node(name).address.ip for name in ends)
     spis: set[int] = set()
-    mended = False
+    over = False
     for event in stage.bed.events.past:
-        mended = mended or event.kind == MENDED
-        if mended and event.kind == "child-sa.installed":
+        over = over or event.kind == END
+        if over and event.kind == "child-sa.installed":
             spis |= {int(event.data[way], 16) for way in ("spi_in", "spi_out") if event.data.get(way)}
     headers = found.headers
-    new = headers.is_esp & np.isin(headers.spi, list(spis)) & (found.packets.time_ns >= since_ns)
+    new = headers.is_esp & np.isin(headers.spi, list(spis)) & (found.packets.time_ns >= found.end_ns)
     times = []
     for source, destination in ((first, second), (second, first)):
         way = new & address_is(headers.source, source) & address_is(headers.destination, destination)
