@@ -68,10 +68,14 @@ lint: setup ## ruff, mypy --strict, and shellcheck where it is installed
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
-	$(PYTHON) -m mypy setup/dockerd.py
+	$(PYTHON) -m mypy setup/dockerd.py setup/audit.py
 	@if command -v shellcheck >/dev/null; then \
 		set -x; shellcheck setup/*.sh images/*.sh images/hopbed-node .ci/run; \
 	else echo "shellcheck is not installed: the shell scripts were not checked"; fi
+
+.PHONY: audit
+audit: setup ## known vulnerabilities of what the locks pin, as PyPI tells them
+	@$(PYTHON) setup/audit.py
 
 # Options and index addresses stay out of the locks: they are this machine's, not the project's.
 PIP_COMPILE := $(PYTHON) -m piptools compile --quiet --no-config --allow-unsafe --generate-hashes --strip-extras \
