@@ -7,6 +7,7 @@ import click
 from orchestrator.cli.again import bundle, replay, report
 from orchestrator.cli.bed import down, exec_, ps, shell, up
 from orchestrator.cli.capture import capture
+from orchestrator.cli.demo import demo
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.fault import fault
 from orchestrator.cli.impair import impair
@@ -24,7 +25,7 @@ def hopbed() -> None:
 
 
 _VERBS = (
-    up, down, ps, exec_, shell, run, ab, list_, replay, report, bundle, doctor, capture, fault, impair,
+    up, down, ps, exec_, shell, run, ab, demo, list_, replay, report, bundle, doctor, capture, fault, impair,
 )  # fmt: skip
 for _verb in _VERBS:
     hopbed.add_command(_verb)

@@ -69,9 +69,10 @@ async def run(asked: Run, events: EventStream) -> Verdict:
     """
     topology = load(asked.file)
     runtime_type = await choose(asked.runtime)
-    check_rules(asked.faults, asked.scenario.nodes, asked.scenario.ends)
+    nodes = asked.scenario.nodes_for(asked.parameters)
+    check_rules(asked.faults, nodes, asked.scenario.ends_for(asked.parameters))
     for words in asked.impairments:
-        parse(words, asked.scenario.nodes)
+        parse(words, nodes)
     if asked.impairments:
         (await probes.netem()).require()
     plan = plan_run(
@@ -79,8 +80,9 @@ async def run(asked: Run, events: EventStream) -> Verdict:
         owner=os.getuid(),
         dad=asked.dad,
         dataplane=asked.dataplane,
-        nodes=asked.scenario.nodes,
+        nodes=nodes,
         keys=asked.keys,
+        settings=asked.scenario.settings(asked.parameters),
     )
     await runtime_type(detached=False).check(plan)
     setting = Setting(
@@ -141,7 +143,7 @@ async def _play(
 ) -> None:
     async with bring_up(plan, runtime_type, events=events, checked=True) as bed:
         stage = Stage(bed, asked.seed, asked.faults)
-        ends = asked.scenario.ends
+        ends = asked.scenario.ends_for(asked.parameters)
         places = [*(node.name for node in plan.nodes), BRIDGE]
         captures = None
         try:
@@ -169,5 +171,6 @@ async def _play(
         stage.add(check)
     if asked.scenario.inspect is not None:
         stage.captures = {place: growing.path / file.file for place, file in growing.capture_files.items()}
+        stage.offsets_ns = {place: file.clock_offset_ns for place, file in growing.capture_files.items()}
         await anyio.to_thread.run_sync(asked.scenario.inspect, stage, asked.parameters)
     growing.checks += stage.checks[judged:]

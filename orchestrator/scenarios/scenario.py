@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -30,9 +30,11 @@ class Scenario(Generic[P]):
         summary: one line.
         nodes: the nodes of the default testbed that it needs; no others are brought up.
         ends: the nodes that a fault calls INITIATOR and RESPONDER.
+        cast: which two nodes those are, where the parameters decide it; then they alone are brought up.
         parameters: the type of its parameters.
         play: acts on the testbed that is up, and says on the stage what was expected and measured; it calls
             ``stage.begin_faults()`` where the faults that were asked for are to begin.
+        settings: what the nodes' roles are told beside what every run tells them, by the node's name.
         inspect: looks at the captures when the play is over, and says what they show.
     """
 
@@ -42,7 +44,17 @@ class Scenario(Generic[P]):
     ends: tuple[str, str]
     parameters: type[P]
     play: Callable[[Stage, P], Awaitable[None]]
+    settings: Callable[[P], Mapping[str, Mapping[str, Any]]] = lambda _: {}
     inspect: Callable[[Stage, P], None] | None = None
+    cast: Callable[[P], tuple[str, str]] | None = None
+
+    def ends_for(self, parameters: P) -> tuple[str, str]:
+        """The initiator's and the responder's node with these parameters."""
+        return self.ends if self.cast is None else self.cast(parameters)
+
+    def nodes_for(self, parameters: P) -> tuple[str, ...]:
+        """The nodes that are brought up with these parameters."""
+        return self.nodes if self.cast is None else self.cast(parameters)
 
     def parse(self, given: Iterable[str]) -> P:
         """The parameters from ``name=value`` words.
