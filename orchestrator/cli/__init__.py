@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.cli.again import replay, report
+from orchestrator.cli.again import bundle, replay, report
 from orchestrator.cli.bed import down, exec_, ps, shell, up
 from orchestrator.cli.break_ import break_
 from orchestrator.cli.capture import capture
+from orchestrator.cli.demo import demo
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.fault import fault
 from orchestrator.cli.impair import impair
@@ -25,7 +26,7 @@ def hopbed() -> None:
 
 
 _ON_A_RUN = (up, down, ps, exec_, shell, capture, fault, impair, break_)
-_OF_SCENARIOS = (run, ab, list_, replay, report, doctor)
+_OF_SCENARIOS = (run, ab, demo, list_, replay, report, bundle, doctor)
 for _verb in (*_ON_A_RUN, *_OF_SCENARIOS):
     hopbed.add_command(_verb)
 

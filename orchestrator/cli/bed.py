@@ -22,7 +22,7 @@ from orchestrator.runtimes.choose import all_runs, choose, find_run, runtime_typ
 from orchestrator.testbed import Testbed, attach, leave_up
 from orchestrator.topology.addressing import plan_run
 from orchestrator.topology.load import load
-from orchestrator.topology.plan import Dad, Dataplane, RoleName
+from orchestrator.topology.plan import TUNNEL_ROLES, Dad, Dataplane
 
 
 @click.command()
@@ -101,7 +101,7 @@ async def _state(run: RunRecord) -> dict[str, Any]:
         async with attach(run.run_id, runtime_type(run.runtime)) as bed:
             for entry in state["nodes"]:
                 await _fill(entry, bed)
-    except (errors.NodeError, errors.UsageError) as error:  # it ends while we look, or an agent of it died
+    except errors.HopbedError as error:  # it ends while we look, or an agent of it died or talks nonsense
         state["problem"] = str(error)
     return state
 
@@ -111,8 +111,8 @@ async def _fill(entry: dict[str, Any], bed: Testbed) -> None:
     if node.control is not None:
         await node.control.call("agent.ping", None, str)
     entry["state"] = "up"
-    if node.plan.role is RoleName.PEER:
-        entry["sas"] = msgspec.to_builtins(await node.peer.list_sas())
+    if node.plan.role in TUNNEL_ROLES:
+        entry["sas"] = msgspec.to_builtins(await node.tunnel_end.list_sas())
 
 
 def _table(run: dict[str, Any]) -> Table:

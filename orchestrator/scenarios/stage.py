@@ -27,6 +27,7 @@ class Stage:
         dataplane: what carried ESP, once a scenario found out; empty where none did.
         versions: of the daemons that took part.
         captures: the captures by place, once the play is over: for :attr:`Scenario.inspect`.
+        offsets_ns: what to take from the times of each capture to get the events' (CLOCK_MONOTONIC).
     """
 
     def __init__(self, bed: Testbed, seed: int, faults: Sequence[str] = ()) -> None:
@@ -39,6 +40,7 @@ class Stage:
         self.dataplane = ""
         self.versions: dict[str, str] = {}
         self.captures: Mapping[str, Path] = {}
+        self.offsets_ns: Mapping[str, int] = {}
 
     async def begin_faults(self) -> None:
         """Put the faults that were asked for in force: from here on a first occurrence is the first.
