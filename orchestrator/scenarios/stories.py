@@ -62,7 +62,11 @@ STORIES = (
         scenario="ike-abnormality",
         parameters=("kind=psk", "ike=1", "t1=5", "t2=5", "duration=7"),
         vary="handling=off,on",
-        figures=("IKE messages a minute", "attempts", "half-open SAs, peak"),
+        figures=(
+            "IKE messages a minute from the sender",
+            "IKE messages a minute from the receiver",
+            "half-open IKE SAs at the receiver, peak",
+        ),
     ),
 )
 
