@@ -62,9 +62,10 @@ class Timing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def _grown(self, time: float, repetition: int) -> float:
         if self.growth == 1:
             return time
-        # the power is bounded before it is taken: a float overflows near 1e308
-        enough = math.log(self.most / time) / math.log(self.growth)
-        return min(time * float(self.growth ** min(repetition - 1, enough)), self.most)
+        # asked before the power is taken, which overflows near 1e308
+        if repetition - 1 >= math.log(self.most / time) / math.log(self.growth):
+            return self.most
+        return min(time * float(self.growth ** (repetition - 1)), self.most)
 
     def warnings(self) -> tuple[str, ...]:
         """What is allowed and yet hardly meant."""

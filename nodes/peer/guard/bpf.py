@@ -23,9 +23,9 @@ _NEXT_HEADER, _SOURCE_PORT, _DESTINATION_PORT, _UDP_LENGTH, _PAYLOAD = 6, 40, 42
 _NEXT_PAYLOAD, _VERSION, _EXCHANGE = 16, 17, 18
 _NON_ESP_MARKER = 4
 
-EXCHANGES = (2, 4, 5, 6, 32, 33, 34, 35, 36, 37, 43)
-"""The exchange types that charon knows: RFC 2408 §3.1 and RFC 2409 §5, Mode Config, RFC 7296 §3.1, RFC
-9242."""
+EXCHANGES = {1: (2, 4, 5, 6, 32, 33), 2: (34, 35, 36, 37, 43)}
+"""By the version of IKE, the exchange types that charon knows: RFC 2408 §3.1, RFC 2409 §5, Mode Config; RFC
+7296 §3.1, RFC 9242."""
 
 
 class _Step(NamedTuple):
@@ -95,7 +95,7 @@ def _notable(name: str, header: int, overhead: int) -> Sequence[_Step]:
     for version, informational, notify in ((2, 37, 41), (1, 5, 11)):
         first = _Step(_LD_B, header + _EXCHANGE, label=f"{name} v{version}")
         steps += [first, _Step(_JEQ, informational, true=f"{name} informational {version}")]
-        known = [_Step(_JEQ, exchange, true="drop") for exchange in EXCHANGES if exchange != informational]
+        known = [_Step(_JEQ, exchange, true="drop") for exchange in EXCHANGES[version]]
         steps += [*known, _Step(_RET, SNAP)]
         steps += [
             _Step(_LD_H, _UDP_LENGTH, label=f"{name} informational {version}"),

@@ -154,4 +154,4 @@ def _is_first(header: Header) -> bool:
         return False
     if header.exchange in _FIRST_EXCHANGES:
         return not header.flags & _RESPONSE
-    return header.exchange not in EXCHANGES
+    return all(header.exchange not in known for known in EXCHANGES.values())

@@ -6,11 +6,9 @@ from typing import Any, Literal
 
 from nodes.abnormality.machine import Change, Record
 from nodes.abnormality.model import PartnerState
+from nodes.peer.guard.bpf import EXCHANGES
 from nodes.peer.guard.wire import Header
 from nodes.peer.model import IkeSa
-
-_OF_VERSION_1 = (2, 4, 5, 6, 32, 33)
-_OF_VERSION_2 = (34, 35, 36, 37, 43)
 
 
 def change_said(change: Change) -> dict[str, Any]:
@@ -63,8 +61,7 @@ def sa_said(sa: IkeSa) -> dict[str, Any]:
 def version_of(header: Header) -> Literal[1, 2]:
     """The version of IKE that a message is of, by its exchange where the version itself may be what is
     wrong."""
-    if header.exchange in _OF_VERSION_1:
-        return 1
-    if header.exchange in _OF_VERSION_2:
-        return 2
+    for version in (1, 2):
+        if header.exchange in EXCHANGES[version]:
+            return 1 if version == 1 else 2
     return 1 if header.version >> 4 == 1 else 2
