@@ -125,6 +125,11 @@ isolation: setup test-packages image-for-auto ## eight runs at once, twenty time
 soak-cycles: setup image-for-auto ## bring up and take down 500 times, and see that nothing grows [ARGS=...]
 	@$(RELIABILITY) tests/reliability/cycles.py $(ARGS)
 
+.PHONY: benchmark-esp
+benchmark-esp: setup ## what our ESP in user space carries, beside strongSwan's kernel-libipsec
+	@setup/packages.sh iperf3
+	@$(PYTHON) benchmarks/esp_throughput.py
+
 .PHONY: clean
 clean: ## remove what make made here: the virtual environment, wheels and caches (images and evidence stay)
 	rm -rf $(VENV) images/build build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

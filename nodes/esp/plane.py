@@ -87,6 +87,7 @@ class Plane:
         if len(self._routes) >= MOST_POLICIES:
             raise PlaneError(f"there are {MOST_POLICIES} policies already")
         self._routes[policy.reqid] = Route(policy)
+        self._known.clear()
         self._choose(policy.reqid)
 
     def remove_policy(self, reqid: int) -> None:
@@ -129,7 +130,9 @@ class Plane:
         """Forget an inbound SA; what waits for an outbound SA of it that never came is lost."""
         sa = self.inbound.pop(spi, None)
         if sa is not None and not self._awaited(sa.sa.reqid) and sa.sa.reqid in self._routes:
-            self._routes[sa.sa.reqid].held.clear()
+            route = self._routes[sa.sa.reqid]
+            route.lost += len(route.held)
+            route.held.clear()
 
     def remove_outbound(self, spi: int) -> None:
         """Forget an outbound SA; the newest that is left takes its place."""

@@ -71,6 +71,8 @@ class IpsecSa:
     soft_at: float | None = None
     hard_at: float | None = None
     heard: bool = False
+    effective_by: str | None = None
+    """What made it effective: ``esp``, ``qm3``, and ``qm2`` for an initiator."""
     activating: bool = False
     """Its outbound half is being installed."""
     rekeying: bool = False
@@ -126,6 +128,7 @@ def described(
         rekey_in=None if pair.soft_at is None else max(0, round(pair.soft_at - now)),
         expires_in=None if pair.hard_at is None else max(0, round(pair.hard_at - now)),
         installed_for=None if pair.installed_at is None else round(now - pair.installed_at),
+        effective_by=pair.effective_by,
     )
 
 

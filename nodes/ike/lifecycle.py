@@ -148,7 +148,7 @@ class Lifecycle:
                 self.delete(pair, "not-installed", announce=True)
             else:
                 before = self.of(pair.profile, pair.child)
-                pair.state = PairState.EFFECTIVE
+                pair.state, pair.effective_by = PairState.EFFECTIVE, reason
                 self._say("child-sa.effective", pair, reason=reason)
                 for other in before:
                     if other is not pair and other.state is PairState.EFFECTIVE:

@@ -123,13 +123,20 @@ def _table(run: dict[str, Any]) -> Table:
     for node in run["nodes"]:
         sas = [
             f"{sa['name']} IKEv{sa['version']} {sa['state']}"
-            + "".join(f"\n  {child['name']} {child['state']} {child['spi_in']}" for child in sa["children"])
+            + "".join(f"\n  {_child(child)}" for child in sa["children"])
             for sa in node.get("sas", [])
         ]
         table.add_row(node["name"], node["role"], node["address"], node["state"], "\n".join(sas))
     if "problem" in run:
         table.caption = run["problem"]
     return table
+
+
+def _child(child: dict[str, Any]) -> str:
+    """A CHILD_SA in words: its state, with what made it effective where that is told, and its SPIs."""
+    state = f"{child['state']} by {child['effective_by']}" if child["effective_by"] else child["state"]
+    spis = " ".join(spi or "-" for spi in (child["spi_in"], child["spi_out"]))
+    return f"{child['name']} {state} {spis}"
 
 
 def _become(node: str, run_id: str | None, argv: list[str]) -> NoReturn:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PATIENCE = 20.0
+PATIENCE = float(os.environ.get("HOPBED_PATIENCE", "20"))
 
 
 def program(local, remote):
