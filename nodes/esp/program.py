@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import select
 import socket
@@ -36,12 +37,15 @@ from nodes.esp.orders import (
 from nodes.esp.path import pktinfo
 from nodes.esp.plane import Plane, PlaneError
 from nodes.esp.receiving import Receiver
+from nodes.esp.segmentation import cut_before_leaving
 from nodes.esp.sending import Sender
 from nodes.esp.tun import open_tun
 from nodes.esp.wire import Wire
 from nodes.events import event
 from nodes.program import DONE, READY, say
 
+PRIORITY: Final = -10
+"""The nice value: packets go before applications, as they do in a kernel, but leave room for the agent."""
 _MESSAGES: Final = 64
 """IKE messages that are passed on before ESP has its turn."""
 
@@ -173,6 +177,10 @@ def main() -> None:
         start = msgspec.json.decode(text, type=Start)
     except (ValueError, msgspec.DecodeError) as error:
         raise errors.ParameterError(f"esp: not a start: {error}") from None
+    with contextlib.suppress(PermissionError):  # a user namespace may not
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+    if start.segments:
+        cut_before_leaving()
     program = Program(start)
     say(event(READY, pid=os.getpid()))
     program.until_told_to_end()

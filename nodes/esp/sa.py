@@ -118,11 +118,12 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         packets, octets: authenticated packets, and the octets of their inner packets.
-        auth_failures: packets with this SPI and a wrong tag. The kernel counts them for all SAs together
-            where it does not count them for each; then they are 0 here.
+        auth_failures: packets with this SPI and a wrong tag.
         replays: packets that the anti-replay window refused; 0 outbound.
-        refused: authenticated packets that were refused: selectors, padding, no inner packet.
-        last_ns: CLOCK_MONOTONIC of the last packet, 0 where there was none. The kernel's is exact to 1 s.
+        refused: authenticated packets that were refused: selectors, padding, no inner packet. The kernel
+            counts them for all SAs together only; then they are 0 here.
+        last_ns: CLOCK_MONOTONIC of the last packet, 0 where there was none. In the kernel: of the first time
+            that the usage was asked for after it.
     """
 
     packets: int = 0

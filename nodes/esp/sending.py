@@ -40,9 +40,7 @@ class Sender:
         """Carry what waits in the device, up to :data:`BURST` packets."""
         buffer, tun, most, now_ns = self._buffer, self._tun, self._mtu + VNET, time.monotonic_ns()
         for _ in range(BURST):
-            if self._end + most + _MARGIN > _MEMORY:
-                self._flush()
-                self._end = 0
+            self._make_room()
             place = self._end + self._header - VNET
             try:
                 octets = os.readv(tun, (buffer[place : place + most],)) - VNET
@@ -56,9 +54,16 @@ class Sender:
         """Carry the packets that were held for a policy, which has an SA now."""
         now_ns = time.monotonic_ns()
         for packet in self._plane.release(reqid):
+            self._make_room()
             at = self._end + self._header
             self._buffer[at : at + len(packet)] = packet
             self._take(at, len(packet), now_ns)
+        self._flush()
+        self._end = 0
+
+    def _make_room(self) -> None:
+        """Have room for one more packet in the buffer."""
+        if self._end + self._mtu + _MARGIN > _MEMORY:
             self._flush()
             self._end = 0
 

@@ -41,7 +41,6 @@ class DeadPeerDetection:
         self._last_esp = last_esp
         self._dead = dead
         self._sequence = int.from_bytes(sa.context.random(_SEQUENCE), "big") & 0x7FFF_FFFF
-        self._heard_sequence: int | None = None
         self._asked_at: float | None = None
         self._asked = 0
         self._timer: Timer | None = None
@@ -58,19 +57,16 @@ class DeadPeerDetection:
         """The partner has shown that it lives."""
         if self._asked_at is not None:
             self._asked_at, self._asked = None, 0
-            self._sequence = (self._sequence + 1) & 0xFFFF_FFFF
             self._await_silence()
 
     def asked(self, data: bytes) -> None:
-        """Take R-U-THERE, and answer it; one that was answered before is a replay, and is left alone."""
-        if len(data) != _SEQUENCE:
-            return
-        self._heard_sequence = int.from_bytes(data, "big")
-        self._say(NotifyType.R_U_THERE_ACK, data)
+        """Take R-U-THERE, and answer it; what is no question is left alone."""
+        if len(data) == _SEQUENCE:
+            self._say(NotifyType.R_U_THERE_ACK, data)
 
     def answered(self, data: bytes) -> bool:
-        """Take R-U-THERE-ACK; False: it is no answer to what was asked."""
-        if self._asked_at is None or data != self._sequence.to_bytes(_SEQUENCE, "big"):
+        """Take R-U-THERE-ACK; False: it is no answer to what was asked last."""
+        if data != self._sequence.to_bytes(_SEQUENCE, "big"):
             return False
         self.heard()
         return True
@@ -95,6 +91,7 @@ class DeadPeerDetection:
             self._await_silence()
         else:
             self._asked_at = context.now
+            self._sequence = (self._sequence + 1) & 0xFFFF_FFFF
             self._ask()
 
     def _ask(self) -> None:

@@ -26,6 +26,9 @@ from nodes.ike.ike_socket import IkeSocket
 from nodes.ike.key_log import KeyLog
 from nodes.role import Publish
 
+FAREWELL = 1.0
+"""Seconds that the last messages to the partners may take."""
+
 
 class Driver:
     """Carries out what the core asks for, and tells it what happens. Made by :func:`driving`.
@@ -77,13 +80,29 @@ class Driver:
         self._orders.send_nowait(reached)
         await reached.wait()
 
+    async def farewell(self) -> None:
+        """Tell the partners that the SAs are gone; the data plane ends by itself."""
+        self.endpoint.farewell(self.now())
+        outputs = self.endpoint.outputs
+        while outputs:
+            match outputs.popleft():
+                case Send(path, datagram):
+                    await self._send(path, datagram)
+                case Happened(kind, data):
+                    self._publish(kind, **data)
+                case _:
+                    continue
+
     async def send_out(self) -> None:
         """Send the core's datagrams."""
         async for path, datagram in self._outbox:
-            if path.local_port == NAT_T_PORT:
-                await self.plane.send_ike(IkeDatagram(datagram, path.local, path.remote, path.remote_port))
-            else:
-                self._socket.send(path, datagram)
+            await self._send(path, datagram)
+
+    async def _send(self, path: Path, datagram: bytes) -> None:
+        if path.local_port == NAT_T_PORT:
+            await self.plane.send_ike(IkeDatagram(datagram, path.local, path.remote, path.remote_port))
+        else:
+            self._socket.send(path, datagram)
 
     async def carry_out(self) -> None:
         """Carry out the core's orders, each when the one before is done."""
@@ -177,5 +196,9 @@ async def driving(
             driver.keep_time,
         ):
             tasks.start_soon(task)
-        yield driver
+        try:
+            yield driver
+        finally:
+            with anyio.move_on_after(FAREWELL, shield=True):
+                await driver.farewell()
         tasks.cancel_scope.cancel()

@@ -28,6 +28,7 @@ from nodes.ike.informational import act_upon, open_informational
 from nodes.ike.ipsec_sa import IpsecSa
 from nodes.ike.ipsec_sa import described as described_pair
 from nodes.ike.isakmp_sa import IsakmpSa
+from nodes.ike.isakmp_sa import described as described_sa
 from nodes.ike.messages.header import (
     HEADER,
     NO_COOKIE,
@@ -42,8 +43,7 @@ from nodes.ike.messages.notification import Deletion, Notification, encode_notif
 from nodes.ike.messages.payloads import Payload, PayloadType, encode_chain
 from nodes.ike.messages.sa_payload import Protocol
 from nodes.ike.misbehaviour import Script
-from nodes.ike.phase1 import KEEP_ALIVE_PACKET, Phase1, Wanting
-from nodes.ike.phase1 import described as described_sa
+from nodes.ike.phase1 import Phase1, Wanting
 from nodes.ike.phase2 import Phase2
 from nodes.ike.profile import ChildProfile, Profile
 from nodes.ike.rate import Buckets
@@ -51,6 +51,8 @@ from nodes.ike.rejections import Rejections
 from nodes.ike.settings import IkeOptions
 from nodes.peer.model import IkeSa
 
+KEEP_ALIVE = b"\xff"
+"""What a partner behind a translation sends to keep it open (RFC 3948, section 2.3)."""
 MAX_SOURCES = 1024
 """Addresses whose rates are remembered."""
 NOTIFIES = 1.0
@@ -90,12 +92,30 @@ class Endpoint:
         before = self._profiles.get(profile.name)
         self._profiles[profile.name] = profile
         self._scripts[profile.name] = Script(profile.config.misbehaviour)
+        self._adopt(profile)
         kept = {child.reqid for child in profile.children}
         for reqid in {child.reqid for child in before.children} - kept if before else ():
             self.context.order("remove_policy", reqid)
         for child in profile.children:
             if child.config.start_action == "start" and self.lifecycle.current(profile, child) is None:
                 self._start(profile, child)
+
+    def _adopt(self, profile: Profile) -> None:
+        """What is negotiated from now on under SAs that are up is negotiated as the new connection says."""
+        for sa in self.phase1.sas:
+            if sa.profile.name == profile.name:
+                sa.profile, sa.script = profile, self._scripts[profile.name]
+        for pair in self.lifecycle.pairs:
+            if pair.profile.name == profile.name:
+                pair.profile = profile
+                same = [child for child in profile.children if child.name == pair.child.name]
+                pair.child = same[0] if same else pair.child
+
+    def farewell(self, now: float) -> None:
+        """Tell every partner that its SAs are gone: the endpoint ends."""
+        self.context.now = now
+        for sa in self.phase1.sas:
+            self.terminate_isakmp(sa, now)
 
     def policies(self, profile: Profile) -> list[Policy]:
         """The traffic of a connection that must be protected from its loading on.
@@ -158,7 +178,7 @@ class Endpoint:
     def receive(self, datagram: bytes, path: Path, now: float) -> None:
         """Take a datagram from port 500 or, without its non-ESP marker, from port 4500; whatever it is."""
         self.context.now = now
-        if datagram == KEEP_ALIVE_PACKET:
+        if datagram == KEEP_ALIVE:
             return
         try:
             header = parse_header(datagram)
@@ -187,8 +207,8 @@ class Endpoint:
             case ExchangeType.INFORMATIONAL if sa.established:
                 payloads = open_informational(sa, header, datagram)
                 self._moved(sa, path)
-                self.phase1.heard(sa)
                 act_upon(sa, payloads, self)
+                self.phase1.heard(sa)
             case ExchangeType.INFORMATIONAL:
                 self.phase1.notified_in_clear(sa, header, datagram)
             case ExchangeType.QUICK_MODE:

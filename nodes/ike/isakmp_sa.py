@@ -9,6 +9,7 @@ from typing import Literal
 from nodes.ike.context import NAT_T_PORT, Context, Path
 from nodes.ike.crypto.cipher import CbcChain, phase2_iv
 from nodes.ike.crypto.keys import IsakmpKeys, equal, quick_hash_1
+from nodes.ike.ipsec_sa import group_name
 from nodes.ike.messages.header import HEADER, NO_COOKIE, ExchangeType, Flags, Header, encode_header
 from nodes.ike.messages.malformed import MalformedError, NotifyType
 from nodes.ike.messages.payloads import Payload, PayloadType, encode_chain, first_type, parse_chain
@@ -16,6 +17,7 @@ from nodes.ike.messages.vendor_id import VendorId
 from nodes.ike.misbehaviour import Conduct, Script
 from nodes.ike.profile import Profile
 from nodes.ike.proposals import IkeSuite
+from nodes.peer.model import IkeSa
 
 MAX_EXCHANGES = 65536
 """Message IDs that are remembered under an ISAKMP SA; then it takes no further exchange."""
@@ -170,3 +172,32 @@ def require_hash(received: bytes, computed: bytes) -> None:
     """
     if not equal(received, computed):
         raise MalformedError("a hash that is not the partner's", NotifyType.INVALID_HASH_INFORMATION)
+
+
+def described(sa: IsakmpSa, now: float) -> IkeSa:
+    """An ISAKMP SA as the control channel tells it, without its children."""
+    profile, suite = sa.profile, sa.suite
+    rekey = profile.config.rekey_time
+    since = sa.established_at
+    return IkeSa(
+        name=profile.name,
+        unique_id=sa.id,
+        version=1,
+        state=sa.state.value,
+        initiator=sa.initiator,
+        initiator_spi=sa.cookies[0].hex(),
+        responder_spi=sa.cookies[1].hex(),
+        local_address=str(sa.path.local),
+        local_port=sa.path.local_port,
+        local_id=profile.config.local.identity,
+        remote_address=str(sa.path.remote),
+        remote_port=sa.path.remote_port,
+        remote_id=profile.config.remote.identity,
+        encryption=None if suite is None else f"AES_CBC-{suite.key_bits}",
+        integrity=None if suite is None else "HMAC_SHA2_256_128",
+        prf=None if suite is None else "PRF_HMAC_SHA2_256",
+        dh_group=None if suite is None else group_name(suite.group),
+        nat=sa.nat,
+        established_for=None if since is None else round(now - since),
+        rekey_in=None if since is None or not rekey else max(0, round(since + rekey - now)),
+    )

@@ -1,8 +1,8 @@
 """The life of pairs of IPsec SAs: installed, effective, old, deleted. No I/O.
 
 A pair is *installed* when its inbound half accepts packets, and *effective* when its outbound half is in
-use. The outbound half of the pair before it goes then; its inbound half stays until DELETE, until it has
-been silent for a while, or until the hard lifetime: what is under way is not lost.
+use. The outbound half of the pair before it rests then; its inbound half accepts packets until DELETE, until
+it has been silent for a while, or until the hard lifetime: what is under way is not lost.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from nodes.ike.profile import ChildProfile, Profile
 
 RETRY_REKEY = 10.0
 """Seconds after which a rekey that failed is tried again, at most."""
-BUSY = 1.0
-"""Seconds after which a deletion is tried again that a Quick Mode was in the way of."""
 
 
 class Negotiations(Protocol):
@@ -158,10 +156,22 @@ class Lifecycle:
 
         self._context.order("install_outbound", pair.outbound, finished)
 
+    def make_effective_after(
+        self, pair: IpsecSa, reason: str, seconds: float, done: Callable[[str | None], None]
+    ) -> None:
+        """The same after a while in which the pair before it serves on; at once where there is none."""
+        if not seconds or self.current(pair.profile, pair.child) is None:
+            self.make_effective(pair, reason, done)
+            return
+        self._at(pair, self._context.now + seconds, lambda: self.make_effective(pair, reason, done))
+
     def _retire(self, old: IpsecSa, new: IpsecSa) -> None:
-        """Another pair is in use: send no more under the old one, and delete it once it is silent."""
+        """Another pair is in use: nothing goes under the old one any more; delete it once it is silent.
+
+        Its outbound half stays where it is, unused: should the new pair go, it serves on with its sequence
+        numbers. To install it again would begin them anew, and use a nonce of AES-GCM twice.
+        """
         old.state = PairState.OLD
-        self._context.order("remove_outbound", old.outbound.spi)
         self._say("child-sa.old", old, by=new.spis)
         self._context.say(
             "child-sa.rekeyed",
@@ -282,15 +292,17 @@ class Lifecycle:
             gone(reason)
 
     def deleted_by_partner(self, pair: IpsecSa) -> None:
-        """The partner has deleted a pair: the one before it, if it is still there, serves again."""
+        """The partner has deleted a pair: the one before it, if it is still there, serves again.
+
+        The data plane does so by itself: the newest outbound SA that is left is the one in use.
+        """
         was_in_use = pair.state is PairState.EFFECTIVE
         self.delete(pair, "delete", announce=False)
         left = [one for one in self.of(pair.profile, pair.child) if one.state is PairState.OLD]
         if not was_in_use or not left:
             return
-        again = left[-1]
-        again.state = PairState.INSTALLED
-        self.make_effective(again, "restored")
+        left[-1].state = PairState.EFFECTIVE
+        self._say("child-sa.effective", left[-1], reason="restored")
 
     def _forget(self, pair: IpsecSa) -> None:
         pair.stop_timers()

@@ -8,12 +8,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-from nodes.ike.context import NAT_T_PORT, Context, Path
+from nodes.ike.context import IKE_PORT, Context, Path
 from nodes.ike.dpd import DeadPeerDetection
+from nodes.ike.exchange import NO_ANSWER
 from nodes.ike.half_open import HalfOpen
-from nodes.ike.ipsec_sa import group_name
-from nodes.ike.isakmp_sa import IsakmpSa, State
-from nodes.ike.main_mode import Initiator, MainMode, Responder
+from nodes.ike.isakmp_sa import IsakmpSa, State, described
+from nodes.ike.main_mode import MainMode
+from nodes.ike.main_mode_initiator import Initiator
+from nodes.ike.main_mode_responder import Responder
 from nodes.ike.messages.header import COOKIE, HEADER, NO_COOKIE, Header
 from nodes.ike.messages.malformed import MalformedError, NotifyType
 from nodes.ike.messages.notification import encode_deletion
@@ -25,14 +27,10 @@ from nodes.ike.misbehaviour import Script
 from nodes.ike.profile import Profile
 from nodes.ike.proposals import choose_ike
 from nodes.ike.timers import Timer
-from nodes.peer.model import IkeSa
 
 SUPERSEDED = 10.0
 """Seconds that an ISAKMP SA lives on when another has taken over, as charon's."""
 RETRY_REKEY = 10.0
-KEEP_ALIVE_PACKET = b"\xff"
-KEEP_ALIVE = 20.0
-"""Seconds between two packets that keep a translation open (RFC 3948, section 4)."""
 MAX_PER_PARTNER = 16
 """ISAKMP SAs of one connection that are up; the oldest makes way for another."""
 
@@ -67,35 +65,6 @@ class _Entry:
     replaces: IsakmpSa | None = None
     rekeying: bool = False
     failure: str = ""
-
-
-def described(sa: IsakmpSa, now: float) -> IkeSa:
-    """An ISAKMP SA as the control channel tells it, without its children."""
-    profile, suite = sa.profile, sa.suite
-    rekey = profile.config.rekey_time
-    since = sa.established_at
-    return IkeSa(
-        name=profile.name,
-        unique_id=sa.id,
-        version=1,
-        state=sa.state.value,
-        initiator=sa.initiator,
-        initiator_spi=sa.cookies[0].hex(),
-        responder_spi=sa.cookies[1].hex(),
-        local_address=str(sa.path.local),
-        local_port=sa.path.local_port,
-        local_id=profile.config.local.identity,
-        remote_address=str(sa.path.remote),
-        remote_port=sa.path.remote_port,
-        remote_id=profile.config.remote.identity,
-        encryption=None if suite is None else f"AES_CBC-{suite.key_bits}",
-        integrity=None if suite is None else "HMAC_SHA2_256_128",
-        prf=None if suite is None else "PRF_HMAC_SHA2_256",
-        dh_group=None if suite is None else group_name(suite.group),
-        nat=sa.nat,
-        established_for=None if since is None else round(now - since),
-        rekey_in=None if since is None or not rekey else max(0, round(since + rekey - now)),
-    )
 
 
 class Phase1:
@@ -272,7 +241,7 @@ class Phase1:
             self._answer(profile, None, "the partner is inactive after an abnormal negotiation")
             return
         self._attempts[profile.name] += 1
-        path = Path(profile.local, 500, profile.remote, 500)
+        path = Path(profile.local, IKE_PORT, profile.remote, IKE_PORT)
         cookies = (context.random(COOKIE), NO_COOKIE)
         sa = IsakmpSa(context, profile, self._scripts(profile), path, cookies)
         mode = Initiator(sa, lambda: self._up(sa), lambda reason: self._initiator_failed(sa, reason))
@@ -286,9 +255,7 @@ class Phase1:
         self._remove(sa)
         profile = sa.profile
         tries = profile.config.keyingtries
-        retry = reason == "the partner did not answer" and (
-            not tries or self._attempts.get(profile.name, 0) < tries
-        )
+        retry = reason == NO_ANSWER and (not tries or self._attempts.get(profile.name, 0) < tries)
         if retry and self._wanting.get(profile.name):
             self._initiate(profile)
         else:
@@ -356,8 +323,6 @@ class Phase1:
                 last_esp=lambda told: self._owner.last_esp(sa.profile, told),
                 dead=lambda: self.delete(sa, "dpd", announce=False),
             )
-        if sa.nat_here:
-            self._keep_alive(sa)
         self._supersede(sa)
         self._answer(sa.profile, sa, "")
 
@@ -384,12 +349,6 @@ class Phase1:
 
         self.rekey(sa.profile, over)
 
-    def _keep_alive(self, sa: IsakmpSa) -> None:
-        """Keep a translation before us open (RFC 3948, section 4)."""
-        if sa.established and sa.path.local_port == NAT_T_PORT:
-            self._context.send(sa.path, KEEP_ALIVE_PACKET)
-            self._at(sa, self._context.now + KEEP_ALIVE, lambda: self._keep_alive(sa))
-
     # ------------------------------------------------------------------ gone
 
     def delete(self, sa: IsakmpSa, reason: str, *, announce: bool) -> None:
@@ -404,6 +363,8 @@ class Phase1:
         if was_up:
             self._said("ike-sa.deleted", sa, reason=reason)
             self._owner.isakmp_sa_gone(sa, reason)
+        elif sa.initiator:
+            self._answer(sa.profile, None, reason)
 
     def _add(self, sa: IsakmpSa, mode: MainMode) -> _Entry:
         entry = self._entries[sa.id] = _Entry(mode)

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from nodes.ike.context import Context
+from nodes.ike.exchange import NO_ANSWER
 from nodes.ike.ipsec_sa import IpsecSa
 from nodes.ike.isakmp_sa import IsakmpSa
 from nodes.ike.lifecycle import Lifecycle
@@ -16,7 +17,10 @@ from nodes.ike.messages.payloads import Payload, PayloadType
 from nodes.ike.messages.sa_payload import Protocol
 from nodes.ike.phase1 import Phase1
 from nodes.ike.profile import ChildProfile, Profile
-from nodes.ike.quick_mode import Initiator, QuickMode, Responder, Selectors
+from nodes.ike.quick_mode import QuickMode
+from nodes.ike.quick_mode_initiator import Initiator
+from nodes.ike.quick_mode_responder import Responder
+from nodes.ike.traffic_selectors import Selectors
 
 MAX_UNDER_WAY = 16
 """Quick Modes of one partner that may be under way."""
@@ -26,7 +30,15 @@ MAX_REMEMBERED = 16
 Ended = Callable[[IpsecSa | None, str], None]
 """Told of the pair that came of a Quick Mode, or why none did."""
 
-NO_ANSWER = "the partner did not answer"
+
+def _selectors(child: ChildProfile, replaced: IpsecSa | None) -> Selectors:
+    """What to ask for: what the pair that is to be replaced protects, if the child still wants that."""
+    wanted = Selectors(child.local_ts[0], child.remote_ts[0])
+    if replaced is None:
+        return wanted
+    narrowed = Selectors(replaced.inbound.local_ts, replaced.inbound.remote_ts)
+    fits = narrowed.local.subnet_of(wanted.local) and narrowed.remote.subnet_of(wanted.remote)
+    return narrowed if fits else wanted
 
 
 class Phase2:
@@ -128,12 +140,7 @@ class Phase2:
         modes = self._modes.setdefault(sa.id, OrderedDict())
         modes[message_id] = mode
         replaced = self.lifecycle.newest(profile, child)
-        selectors = (
-            Selectors(child.local_ts[0], child.remote_ts[0])
-            if replaced is None
-            else Selectors(replaced.inbound.local_ts, replaced.inbound.remote_ts)
-        )
-        mode.start(child, selectors)
+        mode.start(child, _selectors(child, replaced))
         self._forget_old(modes)
 
     def _answer(self, profile: Profile, child: ChildProfile, pair: IpsecSa | None, reason: str) -> None:

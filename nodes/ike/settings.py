@@ -27,6 +27,8 @@ class IkeOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         retransmit_timeout, retransmit_base, retransmit_tries: as strongSwan's; the defaults are its own.
         confirm_timeout: seconds after which a new SA that nothing confirmed is removed; None is as long as we
             would send a message again.
+        third_lead: seconds that an initiator goes on under the old SA after the third message has left, so
+            that a stock responder, which installs the new one only then, has time to.
         retire_after: seconds that a replaced SA must have been silent before we delete it.
         half_open_timeout: seconds that a main mode has to come to its end.
         half_open_per_peer, half_open: main modes under way as responder, for an address and in all.
@@ -43,6 +45,7 @@ class IkeOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retransmit_base: Annotated[float, Meta(ge=1)] = 1.8
     retransmit_tries: Annotated[int, Meta(ge=0, le=20)] = 5
     confirm_timeout: Delay | None = None
+    third_lead: Annotated[float, Meta(ge=0, le=10)] = 0.02
     retire_after: Delay = 5.0
     half_open_timeout: Delay = 30.0
     half_open_per_peer: Annotated[int, Meta(ge=1)] = 256

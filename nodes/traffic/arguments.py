@@ -76,6 +76,7 @@ def sender_arguments() -> argparse.Namespace:
     sender.add_argument("--rate", type=between(MIN_RATE, MAX_RATE), required=True, help="probes per second")
     sender.add_argument("--count", type=between(1, 2**40), metavar="N", help="end after N probes")
     sender.add_argument("--duration", type=seconds, metavar="SECONDS", help="end after this time")
+    sender.add_argument("--held", action="store_true", help="send only once told to begin")
     sender.add_argument("--connect-timeout", type=seconds, default=10.0, metavar="SECONDS", help="tcp only")
     sender.add_argument(
         "--user-timeout",

@@ -1,8 +1,9 @@
-"""What the program is told on its standard input: to end, and, for a receiver, how much is still to come."""
+"""What the program is told on its standard input: to end; to begin; and how much is still to come."""
 
 from __future__ import annotations
 
 import os
+import select
 
 import msgspec
 
@@ -10,9 +11,18 @@ from nodes import errors
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An order, as one JSON line. ``expected``: the probes that the sender handed over before it ended."""
+    """An order, as one JSON line.
 
-    expected: int
+    ``expected``, for a receiver: the probes that the sender handed over before it ended. ``begin``, for a
+    sender that holds its probes: send them from now on.
+    """
+
+    expected: int | None = None
+    begin: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.expected is None) is not self.begin:
+            raise ValueError("it says either expected or begin")
 
 
 class OrderReader:
@@ -22,13 +32,25 @@ class OrderReader:
         fd: to wait on.
         ended: the input was closed: the program is to end.
         expected: the probes that were handed over, once told.
+        begun: whether a sender was told to begin.
     """
 
     def __init__(self, fd: int = 0) -> None:
         self.fd = fd
         self.ended = False
         self.expected: int | None = None
+        self.begun = False
         self._rest = b""
+
+    def wait_to_begin(self) -> None:
+        """Wait until told to begin, or to end.
+
+        Raises:
+            ProtocolError: a line that is no order.
+        """
+        while not (self.begun or self.ended):
+            select.select([self.fd], [], [])
+            self.read()
 
     def read(self) -> None:
         """Take in what is there; to be called once :attr:`fd` is readable.
@@ -42,6 +64,8 @@ class OrderReader:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             try:
-                self.expected = msgspec.json.decode(line, type=Orders).expected
+                order = msgspec.json.decode(line, type=Orders)
+                self.expected = order.expected if order.expected is not None else self.expected
+                self.begun |= order.begin
             except msgspec.DecodeError as error:
                 raise errors.ProtocolError(f"not an order: {error}") from None

@@ -1,6 +1,7 @@
 """``python -m nodes.traffic.send udp|tcp``: the sending end of a probe flow, a program of a node.
 
 It says ``ready`` before the first probe, over TCP once the connection stands, and ``done`` with the counts.
+With ``--held`` it then waits to be told to begin.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ def main() -> None:
         except OSError as error:
             raise errors.FlowError(f"cannot send from {arguments.source}: {error.strerror}") from None
         say(event(READY))
+        if arguments.held:
+            orders.wait_to_begin()
         start_ns = time.monotonic_ns()
         counts = send_probes(
             outlet,
@@ -53,7 +56,7 @@ def main() -> None:
             schedule=Schedule(arguments.rate, start_ns),
             log=log,
             orders=orders,
-            count=arguments.count,
+            count=0 if orders.ended else arguments.count,
             until_ns=start_ns + round(arguments.duration * 1e9) if arguments.duration else None,
         )
     say(event(DONE, **counts, cpu_ms=time.process_time_ns() / 1e6))

@@ -80,6 +80,7 @@ class _Flow:
                 f"--source={spec.source_address}",
                 f"--rate={spec.rate}",
                 *([f"--count={spec.count}"] if spec.count is not None else []),
+                *(["--held"] if spec.held else []),
             ],
         )
         self._say("flow.started", sender.ready.time_ns, rate=spec.rate, size=spec.size)
@@ -93,6 +94,12 @@ class _Flow:
             with anyio.move_on_after(QUIET_SECONDS + STOP_TIMEOUT):
                 await receiver.wait()
             await receiver.stop()
+
+    async def begin(self) -> None:
+        """Let a flow that is held send from now on."""
+        if self._sender is not None and self.spec.held:
+            await self._sender.tell({"begin": True})
+            self._say("flow.begun", None)
 
     async def _start(
         self, programs: AsyncExitStack, program: str, node: str, arguments: Sequence[str]
@@ -210,6 +217,11 @@ class Flows:
         for flow in self._flows:
             await flow.sender_ended.wait()
 
+    async def begin(self) -> None:
+        """Let the flows that are held send from now on."""
+        for flow in self._flows:
+            await flow.begin()
+
     async def _wait_started(self) -> None:
         for flow in self._flows:
             await flow.started.wait()
@@ -226,8 +238,8 @@ async def run_flows(
     """Run flows side by side; within the context all of them are under way.
 
     Leaving it stops the senders, lets what is under way arrive, and reads the results. Publishes
-    ``flow.started`` and ``flow.stopped``, and what the programs say meanwhile of a TCP connection:
-    ``flow.stalled``, ``flow.resumed`` and ``flow.broken``.
+    ``flow.started``, ``flow.begun`` of a flow that was held, ``flow.stopped``, and what the programs say
+    meanwhile of a TCP connection: ``flow.stalled``, ``flow.resumed`` and ``flow.broken``.
 
     Args:
         stall_ms: the shortest outage without loss that is an interruption.

@@ -37,6 +37,7 @@ class FlowSpec:
         size: octets of a probe, 24 to 65,000, without the headers of UDP or TCP and IPv6.
         count: end after this many probes; with ``None``, when stopped.
         port: the port to receive on; 0 for any free one.
+        held: both ends are ready, and the sender waits for :meth:`~orchestrator.flows.running.Flows.begin`.
 
     Raises:
         ParameterError: a value is out of its range.
@@ -52,6 +53,7 @@ class FlowSpec:
     size: int = 200
     count: int | None = None
     port: int = 0
+    held: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

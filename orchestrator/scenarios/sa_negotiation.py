@@ -19,6 +19,7 @@ from nodes.peer.model import Connection, Rekey, Rekeyed, Terminate
 from orchestrator import tunnel
 from orchestrator.capture.classify import classify
 from orchestrator.capture.pcapng import read_file
+from orchestrator.flows import Flows
 from orchestrator.peer import TunnelEnd
 from orchestrator.report.ladder import ike_messages
 from orchestrator.report.moments import Frames
@@ -182,16 +183,23 @@ class _Play:
         parameters = self._parameters
         await self._begin_faults()
         for number in range(parameters.count):
-            since = len(self._events.past)
-            await self._establish(since, wait=False)
             suffix = f"-{number + 1}" if parameters.count > 1 else ""
-            specs = between.probes(self._stage, parameters, ends=self._ends, suffix=suffix)
-            async with self._stage.traffic(specs):
-                await self._until_settled(self._spi_there(since), since, INSTALLED)
-                await anyio.sleep(parameters.interval)
+            specs = between.probes(self._stage, parameters, ends=self._ends, suffix=suffix, held=True)
+            datagrams, streams = ([one for one in specs if one.held is held] for held in (True, False))
+            async with self._stage.traffic(datagrams) as flows:
+                since = len(self._events.past)
+                await gather([self._establish(since, wait=False), self._begin_traffic(flows, since)])
+                async with self._stage.traffic(streams):
+                    await self._until_settled(self._spi_there(since), since, INSTALLED)
+                    await anyio.sleep(parameters.interval)
             self._done += 1
             if self._done < parameters.count:
                 await self._tear_down()
+
+    async def _begin_traffic(self, flows: Flows, since: int) -> None:
+        """Traffic both ways from the moment at which the initiator has its SA."""
+        await self._events.wait_for(INSTALLED, node=self._initiator, since=since, timeout=SETTLED)
+        await flows.begin()
 
     async def _tear_down(self) -> None:
         since = len(self._events.past)

@@ -83,10 +83,12 @@ def probes(
     count: int | None = None,
     ends: tuple[str, str] = (INITIATOR, RESPONDER),
     suffix: str = "",
+    held: bool = False,
 ) -> list[FlowSpec]:
     """UDP and TCP between the inner addresses, both ways; ``count`` UDP probes and TCP for the same time.
 
     From the initiator, who is the first of ``ends``, a flow is called ``a-b``; ``suffix`` goes behind that.
+    With ``held``, UDP waits for ``Flows.begin``.
     """
     near, far = (stage.bed.node(name) for name in ends)
     specs = []
@@ -101,6 +103,7 @@ def probes(
             destination_address=ipaddress.IPv6Address(far.inner_address),
             transport=transport,
             rate=rate,
+            held=held and transport is Transport.UDP,
             count=None if count is None else max(1, count * rate // parameters.rate),
         )
         specs += [there, there.reverse(f"{transport}-b-a{suffix}")]

@@ -233,6 +233,18 @@ def test_what_waits_for_an_sa_that_is_installed_is_held_and_released(nodes, plan
         assert end.event("NoSa", 0) is None
 
 
+def test_what_is_sent_in_one_call_is_many_packets_on_the_wire(nodes):
+    with against_scapy(nodes, "userspace") as (end, wire, scapy), frames(nodes, "b") as seen:
+        end.do("install_policy", policy("a"))
+        end.do("install_inbound", sa("a", "a"))
+        send(nodes, "a", ["x" * 1200] * 20)
+        assert nothing_more(end, wire)
+        end.do("install_outbound", sa("a", "b"))
+        words = [bytes(scapy.opened(wire.receive()[1])[UDP].payload) for _ in range(20)]
+        assert words == [b"x" * 1200] * 20
+        assert [size for size in seen() if size > 1200] == [40 + 8 + 16 + 48 + 1200 + 2 + 16 + 2] * 20
+
+
 def test_the_newest_outbound_sa_is_in_use_and_the_older_takes_over_again(nodes, plane):
     with against_scapy(nodes, plane) as (end, wire, _):
         install(end, "a")
@@ -390,15 +402,16 @@ import json, socket, sys
 wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
 wire.bind(("wire", 3))
 print("ready", flush=True)
-inner, seen = socket.inet_pton(socket.AF_INET6, sys.argv[1]), []
+inner, words, sizes = socket.inet_pton(socket.AF_INET6, sys.argv[1]), [], []
 while True:
     packet = wire.recv(65536)
     if packet[:1] and packet[0] >> 4 == 6 and packet[6] == 17:
-        if packet[24:40] == inner:
-            seen.append(packet[48:].decode())
-        elif packet[48:] == b"that was all":
+        if packet[48:] == b"that was all":
             break
-print(json.dumps(seen))
+        sizes.append(len(packet))
+        if packet[24:40] == inner:
+            words.append(packet[48:].decode())
+print(json.dumps([words, sizes]))
 """
 
 
@@ -410,8 +423,8 @@ def send(nodes, node, words):
 
 
 @contextlib.contextmanager
-def plaintext(nodes, node):
-    """What comes to a node's wire in clear for its inner address; the value is called to hear it."""
+def wire_of(nodes, node):
+    """The UDP packets that come to a node's wire: words in clear for its inner address, and all sizes."""
     other = "b" if node == "a" else "a"
     argv = nodes.command(node, [sys.executable, "-c", _SEE, str(INNER[node])])
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
@@ -423,6 +436,20 @@ def plaintext(nodes, node):
             return json.loads(process.stdout.readline())
 
         yield seen
+
+
+@contextlib.contextmanager
+def plaintext(nodes, node):
+    """What comes to a node's wire in clear for its inner address; the value is called to hear it."""
+    with wire_of(nodes, node) as seen:
+        yield lambda: seen()[0]
+
+
+@contextlib.contextmanager
+def frames(nodes, node):
+    """The sizes of the UDP packets that come to a node's wire; the value is called to hear them."""
+    with wire_of(nodes, node) as seen:
+        yield lambda: seen()[1]
 
 
 def kernel_state(nodes, node):

@@ -1,7 +1,7 @@
 """A fuzzer of the IKEv1 endpoint, seeded with what charon and the endpoint really said to each other.
 
-``python tests/unit/ike_fuzz.py --inputs 1000000 --seed 1`` feeds that many inputs to the parsers and to
-an endpoint with a tunnel up. A parser returns or raises ``MalformedError``; an endpoint raises nothing, and has
+``python tests/unit/ike_fuzz.py --inputs 1000000 --seed 1`` feeds that many inputs to the parsers, and to an
+endpoint with a tunnel up. A parser returns or raises ``MalformedError``. An endpoint raises nothing, and has
 no more state than it may. The same seed makes the same inputs.
 
 ``tests/data/ikev1-messages.json`` has messages from the captures of two runs, as they went over the wire and

@@ -81,7 +81,7 @@ CASES = {
 def test_a_rekey_under_traffic(case, timing):
     """500 packets a second each way: what is lost by stock timing, and nothing by early timing."""
     faults, by_stock, by_early = CASES[case]
-    wire = Wire(b={"timing": timing}, a={"retire_after": 1.0})
+    wire = Wire(b={"timing": timing}, a={"retire_after": 1.0, "third_lead": 0})
     wire.up()
     wire.traffic()
     wire.run(0.5)
@@ -114,6 +114,18 @@ def test_after_a_rekey_the_old_pair_goes_once_it_is_silent():
             == 5
         )
     assert (wire.a.plane.lost, wire.b.plane.lost) == (0, 0)
+
+
+def test_a_stock_responder_that_is_slow_costs_nothing_as_the_initiator_gives_it_a_lead():
+    wire = Wire(a={"third_lead": 0.02}, b={"timing": "stock"})
+    wire.up()
+    wire.traffic()
+    wire.run(0.5)
+    wire.faults.append(fault(QM, 3, late(0.015)))
+    wire.rekey()
+    wire.run(2)
+    assert (wire.a.plane.lost, wire.b.plane.lost) == (0, 0)
+    assert wire.b.reasons("child-sa.effective") == ["qm3", "qm3"]
 
 
 def test_without_the_esp_trigger_early_waits_for_the_third_message():
@@ -331,3 +343,49 @@ def test_a_partner_that_does_not_answer_is_given_up_after_the_tries():
     wire.run(1)
     assert outcome == [(None, "the partner did not answer")]
     assert len([m for m in wire.messages if m[2] == MM]) == 6
+
+
+def test_many_rekeys_whose_third_message_is_always_lost_leave_nothing_behind():
+    wire = Wire(a={"retire_after": 0.2}, b={"retire_after": 0.2})
+    wire.up()
+    wire.traffic(interval=0.005)
+    wire.faults.append(fault(QM, 3, LOST, times=FOR_EVER))
+    for _ in range(100):
+        outcome = wire.rekey()
+        wire.run(0.1)
+        assert outcome[0][0] is not None
+    wire.run(5)
+    for side in wire.sides:
+        assert len(side.endpoint.lifecycle.pairs) == len(side.plane.inbound) == len(side.plane.outbound) == 1
+        assert len(side.endpoint.context.timers) <= 256
+    assert (wire.a.plane.lost, wire.b.plane.lost) == (0, 0)
+
+
+def test_a_connection_that_is_loaded_again_holds_for_the_next_negotiation():
+    wire = Wire()
+    wire.up()
+    wire.load(child={"esp_proposals": ("aes256-sha256",), "pfs": "modp2048"})
+    outcome = wire.rekey()
+    wire.run(1)
+    assert (outcome[0][0].suite.encryption, outcome[0][0].suite.key_bits) == ("aes-cbc", 256)
+
+
+def test_farewell_tells_the_partner():
+    wire = Wire()
+    wire.up()
+    wire.a.endpoint.farewell(wire.now)
+    wire.drain(wire.a)
+    wire.run(0.1)
+    assert not wire.b.endpoint.phase1.sas
+    assert not wire.b.plane.inbound
+    assert not wire.b.plane.outbound
+
+
+def test_dpd_is_asked_and_answered_without_a_rejection():
+    wire = Wire(connection={"dpd_delay": 5})
+    wire.up()
+    wire.run(60)
+    asked = [m for m in wire.messages if m[2] == INFO]
+    assert len(asked) >= 20
+    assert not wire.a.endpoint.rejections.counts
+    assert not wire.b.endpoint.rejections.counts

@@ -9,7 +9,7 @@ from orchestrator.evidence.verdict import Outcome
 from orchestrator.report.quick_modes import QuickMode, Sighting
 from orchestrator.report.sa_lines import OnTheWire
 from orchestrator.scenarios import sa_evidence
-from orchestrator.scenarios.footprint import Footprint
+from orchestrator.scenarios.footprint import Footprint, _resident
 from orchestrator.scenarios.sa_moments import Moments, Negotiated, moments, negotiated
 
 MS = 1_000_000
@@ -166,3 +166,11 @@ def test_memory_that_grows_fails_where_the_run_was_long_enough_to_tell(grown_mib
     )
     (check,) = sa_evidence.memory_flat(before, after, judged=judged)
     assert check.outcome is outcome
+
+
+def test_the_resident_set_of_each_known_program_is_told_apart():
+    said = (
+        "python -m nodes.agent ike \nVmRSS:\t  30000 kB\npython -m nodes.esp {} \nVmRSS:\t  20000 kB\n"
+        "sh -c for p in ... VmRSS \nVmRSS:\t 900 kB\n\n\n"
+    )
+    assert _resident(said) == {"agent": 30_000 * 1024, "ESP process": 20_000 * 1024}

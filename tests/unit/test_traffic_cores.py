@@ -199,7 +199,11 @@ def test_the_end_of_the_input_is_the_order_to_end(orders):
 
 
 @pytest.mark.parametrize(
-    "line", [b"\n", b"12\n", b'{"expected": "all"}\n', b'{"expect": 1}\n', b'{"expected":\n']
+    "line",
+    [
+        *(b"\n", b"12\n", b'{"expected": "all"}\n', b'{"expect": 1}\n', b'{"expected":\n'),
+        *(b"{}\n", b'{"begin": false}\n', b'{"begin": true, "expected": 1}\n'),
+    ],
 )
 def test_a_line_that_is_no_order_is_refused(orders, line):
     orders.write(line)

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -92,6 +93,23 @@ def test_both_ends_end_when_their_input_is_closed(start, transport):
     sent, received = sender.end(), receiver.end()
     assert (sent.kind, received.kind) == ("done", "done")
     assert received.data["received"] <= sent.data["sent"]
+
+
+def test_a_sender_that_is_held_sends_once_it_is_told_to_begin(start, tmp_path):
+    receiver = start("receive", "udp", "--address=::1")
+    sender = start("send", "udp", *to(receiver.event().data["port"]), "--held", "--count=5")
+    assert sender.event().kind == "ready"
+    told_ns = time.monotonic_ns()
+    sender.tell(b'{"begin": true}\n')
+    assert sender.event().data["sent"] == 5
+    assert read_sent(tmp_path / "1.sent").sent_ns[0] >= told_ns
+
+
+def test_a_sender_that_is_held_to_its_end_sends_nothing(start):
+    receiver = start("receive", "udp", "--address=::1")
+    sender = start("send", "udp", *to(receiver.event().data["port"]), "--held")
+    assert sender.event().kind == "ready"
+    assert sender.end().data["sent"] == 0
 
 
 def test_a_sender_can_be_given_a_time_to_end(start):

@@ -73,6 +73,7 @@ class KernelDataPlane:
         self._unseen: set[int] = set()  # inbound SAs whose first packet is to be told
         self._limits_told: set[tuple[Key, str, str]] = set()
         self._acquired_ns: dict[int, int] = {}
+        self._last: dict[Key, tuple[int, int]] = {}  # packets, and when there were more than before
         self._requests = _netlink(0)
         self._asking = anyio.Lock()
         self._happenings = _netlink(ACQUIRE_GROUP | EXPIRE_GROUP)
@@ -122,17 +123,22 @@ class KernelDataPlane:
     async def usage(self) -> Mapping[Key, Usage]:
         """See :class:`~nodes.ike.dataplane.base.DataPlane`."""
         states = {(state.destination, state.spi): state for state in await self._states()}
-        since_1970 = time.time_ns() - time.monotonic_ns()
+        now_ns = time.monotonic_ns()
         used = {}
         for (direction, spi), sa in self._sas.items():
             state = states.get((_destination(sa, direction), spi))
             if state is not None:
+                # the kernel tells the first use of a state, and only kernels from 6.2 on the last
+                before, last_ns = self._last.get((direction, spi), (0, 0))
+                if state.packets != before:
+                    last_ns = now_ns
+                self._last[direction, spi] = state.packets, last_ns
                 used[direction, spi] = Usage(
                     packets=state.packets,
                     octets=state.octets,
                     auth_failures=state.failures,
                     replays=state.replays,
-                    last_ns=max(state.used * 1_000_000_000 - since_1970, 1) if state.used else 0,
+                    last_ns=last_ns,
                 )
         return used
 
@@ -162,6 +168,7 @@ class KernelDataPlane:
 
     async def _remove(self, key: Key) -> None:
         sa = self._sas.pop(key, None)
+        self._last.pop(key, None)
         self._limits_told = {one for one in self._limits_told if one[0] != key}
         if sa is not None:
             # a hard limit may have taken it already

@@ -6,17 +6,12 @@ import contextlib
 import itertools
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from ipaddress import IPv6Address
 
 import anyio
-import anyio.abc
-import msgspec
 
-from nodes import errors
 from nodes.esp.orders import (
     LARGEST,
     Answer,
@@ -35,7 +30,6 @@ from nodes.esp.orders import (
     ike_packet,
     ike_parts,
 )
-from nodes.events import Event
 from nodes.ike.dataplane.base import (
     DataPlaneError,
     DataPlaneName,
@@ -45,16 +39,16 @@ from nodes.ike.dataplane.base import (
     Policy,
     Usage,
 )
+from nodes.ike.dataplane.esp_process import EspProcess, running_esp
 from nodes.ike.dataplane.guard import RouteGuard
 from nodes.ike.dataplane.streams import Outlet
 from nodes.peer.iproute import run_ip
-from nodes.program import READY, error_of
 
 DEVICE = "esp"
-MTU = 1400
-"""Of the device: sealed, its largest packet fits into 1500 octets by any transform, as charon's does."""
-START_TIMEOUT = 20.0
-STOP_TIMEOUT = 5.0
+MOST_MTU = 1400
+"""Of the device, as charon's: sealed, its largest packet fits into 1500 octets by any transform."""
+LEAST_MTU = 1280
+"""IPv6 has no smaller (RFC 8200, section 5); what is sealed may have to be fragmented then."""
 
 
 class UserspaceDataPlane:
@@ -208,80 +202,65 @@ class UserspaceDataPlane:
 
 @asynccontextmanager
 async def userspace_dataplane(
-    reason: str = "asked for", *, port: int = 4500, mtu: int = MTU, segments: bool = True
+    reason: str = "asked for", *, port: int = 4500, segments: bool = True
 ) -> AsyncIterator[UserspaceDataPlane]:
     """ESP in user space for the length of the context, which leaves no device, route or process behind.
 
     Args:
         reason: why it is this data plane.
         port: the UDP port of ESP and IKE.
-        mtu: of the TUN device.
         segments: hand packets to the kernel many at a time, where it can.
 
     Raises:
         MachineError: there is no TUN here.
         DataPlaneError: the program did not start, or died meanwhile.
     """
-    ours, theirs = zip(
-        *(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)), strict=True
-    )
-    for one in ours:
-        one.setblocking(False)
-    start = Start(
-        orders=theirs[0].fileno(),
-        ike=theirs[1].fileno(),
-        device=DEVICE,
-        mtu=mtu,
-        port=port,
-        segments=segments,
-    )
+    mtu = inner_mtu(await _link_mtu())
     with contextlib.ExitStack() as sockets:
-        for one in ours:
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+        for one in itertools.chain(*pairs):
+            one.setblocking(False)
             sockets.enter_context(one)
-        try:
-            process = await anyio.open_process(
-                [
-                    *("setpriv", "--pdeathsig", "KILL", "--"),
-                    *(sys.executable, "-m", "nodes.esp", msgspec.json.encode(start).decode()),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=None,
-                pass_fds=[one.fileno() for one in theirs],
-                start_new_session=True,
-            )
-        finally:
-            for one in theirs:
-                one.close()
-        plane = UserspaceDataPlane(ours[0], ours[1], reason)
-        try:
-            await _until_ready(process)
+        (orders, their_orders), (ike, their_ike) = pairs
+        start = Start(
+            orders=their_orders.fileno(),
+            ike=their_ike.fileno(),
+            device=DEVICE,
+            mtu=mtu,
+            port=port,
+            segments=segments,
+        )
+        async with running_esp(start, (their_orders, their_ike)) as program:
             await _bring_up(mtu)
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_watch, plane, process)
-                tasks.start_soon(plane._follow_orders)
-                tasks.start_soon(plane._follow_ike)
-                yield plane
-                tasks.cancel_scope.cancel()
-        finally:
-            with anyio.CancelScope(shield=True):
-                if plane.running:  # else plaintext stays home: nobody asked for the end
-                    await plane._guard.release_all()
-                await _stop(process)
+            plane = UserspaceDataPlane(orders, ike, reason)
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(_watch, plane, program)
+                    tasks.start_soon(plane._follow_orders)
+                    tasks.start_soon(plane._follow_ike)
+                    yield plane
+                    tasks.cancel_scope.cancel()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    if plane.running:  # else plaintext stays home: nobody asked for the end
+                        await plane._guard.release_all()
 
 
-async def _until_ready(process: anyio.abc.Process) -> None:
-    assert process.stdout is not None
-    line = b""
-    with anyio.move_on_after(START_TIMEOUT), contextlib.suppress(anyio.EndOfStream):
-        while not line.endswith(b"\n"):
-            line += await process.stdout.receive()
-    try:
-        said = msgspec.json.decode(line, type=Event)
-    except msgspec.DecodeError:
-        raise DataPlaneError(f"the ESP program did not start: it said {line[:200]!r}") from None
-    if said.kind != READY:
-        raise error_of(said)
+def inner_mtu(link_mtu: int) -> int:
+    """The MTU of the device, for packets that fit into a link of this MTU whatever the transform.
+
+    Around the inner packet: IPv6 and UDP, SPI and sequence number, an IV and a tag of 16 octets. Padding and
+    2 octets more fill blocks of 16. It fits from 1384 on.
+    """
+    room = link_mtu - 40 - 8 - 8 - 16 - 16
+    return max(min(room // 16 * 16 - 2, MOST_MTU), LEAST_MTU)
+
+
+async def _link_mtu() -> int:
+    """The least MTU of this node's links."""
+    listed = await anyio.run_process(["ip", "-json", "link", "show", "up"], check=False)
+    links = json.loads(listed.stdout or b"[]")
+    return min((link["mtu"] for link in links if "LOOPBACK" not in link["flags"]), default=1500)
 
 
 async def _bring_up(mtu: int) -> None:
@@ -294,30 +273,8 @@ async def _bring_up(mtu: int) -> None:
             raise DataPlaneError(f"ip {' '.join(words)}: {refusal}")
 
 
-async def _watch(plane: UserspaceDataPlane, process: anyio.abc.Process) -> None:
+async def _watch(plane: UserspaceDataPlane, program: EspProcess) -> None:
     """Wait for the program's end, which nobody asked for: whoever does cancels this first."""
-    assert process.stdout is not None
-    said = b""
-    with contextlib.suppress(anyio.EndOfStream, anyio.ClosedResourceError):
-        while True:
-            said = (said + await process.stdout.receive())[-4096:]
-    status = await process.wait()
-    why = f"the ESP program ended with status {status}"
-    for line in said.splitlines():
-        with contextlib.suppress(msgspec.DecodeError, errors.HopbedError, KeyError, json.JSONDecodeError):
-            why += f": {msgspec.json.decode(line, type=Event).data['text']}"
+    why = await program.wait()
     plane._end(why)
     raise DataPlaneError(why)
-
-
-async def _stop(process: anyio.abc.Process) -> None:
-    """End the program as its contract says; what does not end is killed."""
-    assert process.stdin is not None
-    await process.stdin.aclose()
-    with anyio.move_on_after(STOP_TIMEOUT):
-        await process.wait()
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-    await process.aclose()

@@ -65,13 +65,12 @@ class Sequence(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a state has carried; ``used`` is when it last did, in seconds since 1970, 0: never."""
+    """What a state has carried, and what it has refused."""
 
     destination: IPv6Address
     spi: int
     packets: int
     octets: int
-    used: int
     replays: int
     failures: int
 
@@ -121,8 +120,8 @@ def _message(kind: int, body: bytes) -> Told | None:
 
 
 def _read_state(body: bytes) -> State:
-    destination, spi, _, _, octets, packets, _, used, _, replays, failures = _state.unpack_from(body)
-    return State(IPv6Address(destination), _number(spi), packets, octets, used, replays, failures)
+    destination, spi, _, _, octets, packets, _, _, _, replays, failures = _state.unpack_from(body)
+    return State(IPv6Address(destination), _number(spi), packets, octets, replays, failures)
 
 
 def _number(spi: bytes) -> int:
