@@ -78,22 +78,22 @@ class Breakage:
             await deafen(bed, self.receiver)
         if self.kind is Kind.UNKNOWN_PEER:
             with contextlib.suppress(errors.ParameterError):  # it was never known
-                await receiver.peer.unload(self.right.responder.name)
+                await receiver.tunnel_end.unload(self.right.responder.name)
         else:
-            await receiver.peer.load(self.right.responder)
+            await receiver.tunnel_end.load(self.right.responder)
         if self.kind is Kind.THIRD_PARTY_FLOOD:
             anybody = End(address="::", id="%any")
             right = self.right.responder
-            await receiver.peer.load(msgspec.structs.replace(right, name=ANYBODY, remote=anybody))
-        await bed.node(self.sender).peer.load(self.wrong)
+            await receiver.tunnel_end.load(msgspec.structs.replace(right, name=ANYBODY, remote=anybody))
+        await bed.node(self.sender).tunnel_end.load(self.wrong)
         bed.events.say(MADE, node=self.sender, abnormality=self.kind.value, receiver=self.receiver)
 
     async def mend_configuration(self, bed: Testbed) -> None:
         """Load what was wrong anew, as it is right, and nothing else."""
         if self.kind is Kind.UNKNOWN_PEER:
-            await bed.node(self.receiver).peer.load(self.right.responder)
+            await bed.node(self.receiver).tunnel_end.load(self.right.responder)
         elif self.kind in MISCONFIGURED:
-            await bed.node(self.sender).peer.load(self.right.initiator)
+            await bed.node(self.sender).tunnel_end.load(self.right.initiator)
 
     @asynccontextmanager
     async def in_force(self, bed: Testbed, *, seed: int = 0) -> AsyncIterator[None]:
@@ -133,8 +133,8 @@ async def mend(bed: Testbed, sender: str, receiver: str, settings: tunnel.Settin
         name=CONNECTION,
     )
     await clear(bed, sender, receiver)
-    await bed.node(receiver).peer.load(both.responder)
-    await bed.node(sender).peer.load(both.initiator)
+    await bed.node(receiver).tunnel_end.load(both.responder)
+    await bed.node(sender).tunnel_end.load(both.initiator)
 
 
 async def clear(bed: Testbed, *ends: str) -> None:
@@ -144,7 +144,7 @@ async def clear(bed: Testbed, *ends: str) -> None:
     """
     for node in ends:
         await mend_hearing(bed, node)
-        peer = bed.node(node).peer
+        peer = bed.node(node).tunnel_end
         for sa in await peer.list_sas():
             if sa.name == CONNECTION or sa.state != "ESTABLISHED":
                 with contextlib.suppress(errors.ParameterError, errors.NegotiationError):  # it went by itself
