@@ -23,7 +23,7 @@ SIDES = ("off", "on")
 VERSIONS = ("1", "2")
 KINDS = tuple(kind for kind in Kind if kind is not Kind.THIRD_PARTY_FLOOD)
 STEADY = ((Kind.PSK, "1"), (Kind.CORRUPTED_ENCRYPTED, "2"), (Kind.TRAFFIC_SELECTOR, "1"))
-"""Beside what an established tunnel is measured: in phase 1, on the wire, and within an IKE SA that stands."""
+"""Beside what an established tunnel is measured: in phase 1, on the wire, within an IKE SA that stands."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from nodes import errors
 from nodes.peer.model import Auth, Connection, End, Terminate
 from orchestrator import tunnel
 from orchestrator.breaking.kinds import MISCONFIGURED, ON_THE_WIRE, WITH_CERTIFICATES, Kind
-from orchestrator.breaking.misconfigured import misconfigured, wrong_certificate
+from orchestrator.breaking.misconfigured import misconfigured, with_children, wrong_certificate
 from orchestrator.breaking.wire import DEAF, HEARING, rules
 from orchestrator.faults import faults
 from orchestrator.pki import Authority
@@ -65,6 +65,13 @@ class Breakage:
         if auth is not None:
             wrong = msgspec.structs.replace(wrong, auth=auth)
         return cls(kind=kind, sender=sender, receiver=receiver, right=right, wrong=wrong)
+
+    def trapped(self) -> Breakage:
+        """The same with a sender whose traffic asks for the tunnel (``start_action`` trap)."""
+        right = dataclasses.replace(
+            self.right, initiator=with_children(self.right.initiator, start_action="trap")
+        )
+        return dataclasses.replace(self, right=right, wrong=with_children(self.wrong, start_action="trap"))
 
     @property
     def is_left(self) -> bool:

@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import secrets
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -63,7 +64,7 @@ def subnet(plan: RunPlan, number: int) -> ipaddress.IPv6Network:
     return ipaddress.IPv6Network((site | number << 64, 64))
 
 
-def with_children(connection: Connection, **changes: tuple[str, ...]) -> Connection:
+def with_children(connection: Connection, **changes: Any) -> Connection:
     """A connection whose children differ from it in ``changes``."""
     children: tuple[Child, ...] = tuple(
         msgspec.structs.replace(child, **changes) for child in connection.children

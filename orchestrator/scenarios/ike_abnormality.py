@@ -7,6 +7,7 @@ their set times; without it they do what stock strongSwan does.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -20,8 +21,8 @@ from orchestrator.breaking import CONNECTION, Breakage, Kind
 from orchestrator.breaking.kinds import WITH_CERTIFICATES
 from orchestrator.daemon_watch import DaemonWatch
 from orchestrator.retrying import Retrying
+from orchestrator.scenarios import asking_traffic, ike_flood, steady_tunnel
 from orchestrator.scenarios import ike_abnormality_figures as figures
-from orchestrator.scenarios import ike_flood, steady_tunnel
 from orchestrator.scenarios import tunnel_between_peers as between
 from orchestrator.scenarios.scenario import Cast, Parameters, Scenario
 from orchestrator.scenarios.stage import Stage
@@ -146,8 +147,12 @@ async def play(stage: Stage, parameters: IkeAbnormality) -> None:
         parameters.kind,
         tunnel.Settings(version=parameters.version, keyingtries=0, child_rekey_time=0, ike_rekey_time=0),
     )
-    async with steady_tunnel.carried(stage, parameters.established, breakage) as breakage:
-        await _break_and_mend(stage, parameters, breakage)
+    async with contextlib.AsyncExitStack() as stack:
+        if parameters.sender == "strongswan" and await asking_traffic.raises_acquires(stage.bed, sender):
+            breakage = breakage.trapped()
+            await stack.enter_async_context(asking_traffic.asking(stage.bed, sender, receiver))
+        carried = steady_tunnel.carried(stage, parameters.established, breakage)
+        await _break_and_mend(stage, parameters, await stack.enter_async_context(carried))
 
 
 async def _note(stage: Stage, node: str) -> None:
