@@ -17,6 +17,8 @@ from orchestrator.topology.load import load
 from orchestrator.tunnel import CONNECTION, Settings, credentials, tunnel
 
 QUICK = {"retransmit_timeout": 1.0, "retransmit_base": 1.3, "retransmit_tries": 4}
+PATIENT = {"retransmit_timeout": 120.0}
+"""A sender that does not give up while a test lasts."""
 INACTIVE, ACTIVE = "abnormality.inactive", "abnormality.active"
 STATES = (INACTIVE, ACTIVE)
 SENT, ACCEPTED, REFUSED = (f"abnormality.message.{what}" for what in ("sent", "accepted", "refused"))
@@ -24,9 +26,9 @@ DIED = "abnormality.guard.died"
 
 
 @asynccontextmanager
-async def guarded_peers(runtime, *, nodes=ENDS, t1=60.0, t2=60.0, **times):
+async def guarded_peers(runtime, *, nodes=ENDS, t1=60.0, t2=60.0, timers=QUICK, **times):
     """The peers with their guards, up."""
-    handled = QUICK | {"abnormality": {"handling": "on", "t1": t1, "t2": t2, **times}}
+    handled = timers | {"abnormality": {"handling": "on", "t1": t1, "t2": t2, **times}}
     plan = plan_run(load(COMPOSE), owner=os.getuid(), nodes=nodes, settings=dict.fromkeys(ENDS, handled))
     async with bring_up(plan, await choose(runtime)) as bed:
         yield bed

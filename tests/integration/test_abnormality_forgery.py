@@ -4,7 +4,16 @@ import sys
 
 import anyio
 import pytest
-from abnormal_peers import ACCEPTED, INACTIVE, REFUSED, ends_of, guarded_peers, load_wrong_secret, seen
+from abnormal_peers import (
+    ACCEPTED,
+    INACTIVE,
+    PATIENT,
+    REFUSED,
+    ends_of,
+    guarded_peers,
+    load_wrong_secret,
+    seen,
+)
 from two_peers import HEARD, A, B, ping, silence
 
 from nodes.peer.model import Terminate
@@ -73,7 +82,7 @@ async def _initiate_in_vain(bed):
 
 
 def guarded_three(runtime):
-    return guarded_peers(runtime, nodes=(A, B, HOST))
+    return guarded_peers(runtime, nodes=(A, B, HOST), timers=PATIENT)
 
 
 @pytest.mark.parametrize("version", [1, 2])
