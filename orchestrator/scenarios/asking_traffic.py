@@ -1,7 +1,7 @@
 """Traffic that asks for a tunnel, where the data plane tells charon of it.
 
 The kernel raises an acquire for a packet under a trap policy that has no SA (RFC 2367 §3.1.7, SADB_ACQUIRE).
-charon's own data plane in user space does not, and neither does the endpoint's: there the retry loop alone asks.
+charon's own data plane in user space does not, nor does the endpoint's: there the retry loop alone asks.
 """
 
 from __future__ import annotations
@@ -28,8 +28,12 @@ async def asking(bed: Testbed, source: str, destination: str) -> AsyncIterator[N
     """Echo requests from one inner address to the other for the length of the context, answered or not."""
     near, far = bed.node(source).inner_address, bed.node(destination).inner_address
     ping = ["ping", "-6", "-n", "-q", "-i", str(INTERVAL), "-I", near, far]
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = await anyio.open_process(bed.runtime.command(source, ping), **quiet)
+    process = await anyio.open_process(
+        bed.runtime.command(source, ping),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         yield
     finally:
