@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
+from nodes import errors
 from nodes.abnormality import model
 from orchestrator.control import ControlClient
 
@@ -32,9 +36,10 @@ class Abnormality:
             ParameterError: these are no times, or there is no such partner.
             MachineError: the node's kernel or rights do not allow it.
         """
-        asked = model.Configure(
-            handling=handling, t1=t1, t2=t2, growth=growth, ceiling=ceiling, partner=partner
-        )
+        with _parameters():
+            asked = model.Configure(
+                handling=handling, t1=t1, t2=t2, growth=growth, ceiling=ceiling, partner=partner
+            )
         return await self._control.call("abnormality.configure", asked, model.Configured)
 
     async def status(self) -> model.Status:
@@ -47,5 +52,15 @@ class Abnormality:
         Raises:
             ParameterError: there is no such partner.
         """
-        asked = model.Activate(partner=partner)
+        with _parameters():
+            asked = model.Activate(partner=partner)
         return (await self._control.call("abnormality.activate", asked, model.Activated)).activated
+
+
+@contextlib.contextmanager
+def _parameters() -> Iterator[None]:
+    """What a Struct refuses on its construction is a parameter that is wrong."""
+    try:
+        yield
+    except ValueError as error:
+        raise errors.ParameterError(str(error)) from None

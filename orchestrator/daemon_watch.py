@@ -7,7 +7,11 @@ import dataclasses
 import anyio
 
 from nodes import errors
+from nodes.ike.model import Status as EndpointStatus
+from nodes.peer import model
+from orchestrator.node import Node
 from orchestrator.testbed import Testbed
+from orchestrator.topology.plan import RoleName
 
 PERIOD = 0.5
 """Seconds from one look to the next: half-open SAs come and go without an event."""
@@ -78,7 +82,7 @@ class DaemonWatch:
         """
         figures = self.figures[node]
         begin = anyio.current_time()
-        status = await self._bed.node(node).peer.status()
+        status = await _status(self._bed.node(node))
         figures.slowest_look = max(figures.slowest_look, anyio.current_time() - begin)
         figures.half_open[begin] = status.half_open
         figures.memory = status.memory
@@ -99,6 +103,12 @@ class DaemonWatch:
             return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
         except (IndexError, ValueError):
             raise errors.NodeError(f"{node}: /proc/{pid}/stat is not what proc(5) says") from None
+
+
+async def _status(node: Node) -> model.Status | EndpointStatus:
+    if node.plan.role is RoleName.IKE:
+        return await node.endpoint.status()
+    return await node.peer.status()
 
 
 _TICKS_PER_SECOND = 100

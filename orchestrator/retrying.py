@@ -9,7 +9,7 @@ import anyio
 from nodes import errors
 from nodes.peer.model import IkeSa, Terminate
 from orchestrator.events import EventStream
-from orchestrator.peer import Peer
+from orchestrator.peer import TunnelEnd
 
 FAILED = "retry.failed"
 SUCCEEDED = "retry.succeeded"
@@ -30,7 +30,7 @@ class Retrying:
         succeeded: set once one did.
     """
 
-    peer: Peer
+    peer: TunnelEnd
     node: str
     connection: str
     period: float

@@ -3,8 +3,9 @@
 The receiver sends it where the daemon's own notify cannot be read by the sender. In IKEv1 it is an
 Informational Exchange of one Notification Payload (RFC 2408 §3.14, §4.8); in IKEv2 an INFORMATIONAL with one
 Notify payload, sent as a response outside of any exchange, as RFC 7296 §1.5 has it for what cannot be
-protected. The type is of the private range for errors of both versions (8192 to 16383; RFC 2408 §3.14.1, RFC
-7296 §3.10.1). As such types belong to nobody, the notification data begin with :data:`MAGIC`::
+protected. The type is of the private range for statuses of its version (RFC 2408 §3.14.1, RFC 7296 §3.10.1):
+a daemon that does not know it passes over it, where it would believe an error in clear. As such types belong
+to nobody, the notification data begin with :data:`MAGIC`::
 
     IKE header(28) | notify payload header(4) | IKEv1: DOI(4) | protocol(1) | SPI size(1) | type(2)
                    | IKEv1: both cookies(16)  | magic(8) | reason(2)
@@ -19,8 +20,8 @@ import struct
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-NOTIFY_TYPE = 0x2BED
-"""Of our notify: private, an error."""
+NOTIFY_TYPES: Mapping[int, int] = {1: 0x8BED, 2: 0xABED}
+"""Of our notify, by the version of IKE."""
 MAGIC = b"hopbed\x00\x01"
 """Whose private type it is, and the version of its data."""
 
@@ -57,10 +58,10 @@ def build(said: AbnormalInformation, *, message_id: int) -> bytes:
     number = REASONS.index(said.reason) if said.reason in REASONS else 0
     cookies = (said.initiator_cookie, said.responder_cookie)
     if said.version == 1:
-        head = (0, 0, _V1.size, _IPSEC_DOI, _ISAKMP, 16, NOTIFY_TYPE)
+        head = (0, 0, _V1.size, _IPSEC_DOI, _ISAKMP, 16, NOTIFY_TYPES[1])
         notify = _V1.pack(*head, *cookies, MAGIC, number)
     else:
-        notify = _V2.pack(0, 0, _V2.size, 0, 0, NOTIFY_TYPE, MAGIC, number)
+        notify = _V2.pack(0, 0, _V2.size, 0, 0, NOTIFY_TYPES[2], MAGIC, number)
     flags = 0 if said.version == 1 else _RESPONSE
     fields = (_NOTIFY[said.version], said.version << 4, _INFORMATIONAL[said.version], flags)
     return _HEADER.pack(*cookies, *fields, message_id, OCTETS[said.version]) + notify

@@ -105,6 +105,7 @@ class Status(Struct, frozen=True, kw_only=True):
         handling: whether the method was asked for.
         running: whether it is in force: a guard that died is not.
         pid: the guard's process, 0 where none runs; an endpoint has none.
+        warnings: what of the times is hardly meant.
     """
 
     handling: Handling
@@ -112,6 +113,7 @@ class Status(Struct, frozen=True, kw_only=True):
     pid: int
     timing: Timing
     partners: tuple[PartnerState, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def check_partner(partner: str | None) -> None:

@@ -120,7 +120,7 @@ class Abnormality:
             if asked.handling == "off":
                 await self._turn_off()
             elif asked.handling == "on":
-                await self._turn_on()
+                await self.turn_on()
             return Configured(handling=self._handling, timing=timing, warnings=timing.warnings())
 
     async def status(self) -> Status:
@@ -136,6 +136,7 @@ class Abnormality:
             pid=running.pid if running is not None else 0,
             timing=self._timing,
             partners=tuple(states),
+            warnings=self._timing.warnings(),
         )
 
     async def activate(self, asked: Activate) -> Activated:
@@ -200,12 +201,6 @@ class Abnormality:
 
     # the guard
 
-    async def start(self, handling: Handling) -> None:
-        """Begin as the node was told to."""
-        self._warn(self._timing)
-        if handling == "on":
-            await self._turn_on()
-
     async def end(self) -> None:
         """End the guard, and say nothing more of it."""
         if self._guard is not None:
@@ -227,7 +222,12 @@ class Abnormality:
             whose = None if partner is None else _canonical(partner)
             await self._guard.order(lambda id_: SetTiming(id=id_, timing=timing, partner=whose))
 
-    async def _turn_on(self) -> None:
+    async def turn_on(self) -> None:
+        """Begin, or begin again where a guard has died.
+
+        Raises:
+            MachineError: the guard cannot run here.
+        """
         if self._guard is None:
             guard = Child(self._heard, self._died)
             start = Start(
@@ -348,7 +348,8 @@ async def abnormality(
     async with anyio.create_task_group() as tasks:
         beside = Abnormality(options, vici, run_dir, publish, tasks)
         try:
-            await beside.start(options.handling)
+            if options.handling == "on":
+                await beside.turn_on()
             yield beside
         finally:
             await beside.end()

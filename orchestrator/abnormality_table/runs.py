@@ -22,8 +22,8 @@ SCENARIO = "ike-abnormality"
 SIDES = ("off", "on")
 VERSIONS = ("1", "2")
 KINDS = tuple(kind for kind in Kind if kind is not Kind.THIRD_PARTY_FLOOD)
-STEADY = (Kind.PSK, Kind.CORRUPTED_ENCRYPTED, Kind.TRAFFIC_SELECTOR)
-"""The kinds beside which an established tunnel is measured: in phase 1, on the wire, and within an IKE SA."""
+STEADY = ((Kind.PSK, "1"), (Kind.CORRUPTED_ENCRYPTED, "2"), (Kind.TRAFFIC_SELECTOR, "1"))
+"""Beside what an established tunnel is measured: in phase 1, on the wire, within an IKE SA that stands."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,8 +137,7 @@ def steady_pairs(seconds: str) -> dict[tuple[str, str], Pair]:
             },
             alone=True,
         )
-        for kind in STEADY
-        for ike in VERSIONS
+        for kind, ike in STEADY
     }
 
 

@@ -14,7 +14,7 @@ from nodes import errors
 from nodes.peer.model import Auth, Connection, End, Terminate
 from orchestrator import tunnel
 from orchestrator.breaking.kinds import MISCONFIGURED, ON_THE_WIRE, WITH_CERTIFICATES, Kind
-from orchestrator.breaking.misconfigured import misconfigured, wrong_certificate
+from orchestrator.breaking.misconfigured import misconfigured, with_children, wrong_certificate
 from orchestrator.breaking.wire import DEAF, HEARING, rules
 from orchestrator.faults import faults
 from orchestrator.pki import Authority
@@ -66,6 +66,13 @@ class Breakage:
             wrong = msgspec.structs.replace(wrong, auth=auth)
         return cls(kind=kind, sender=sender, receiver=receiver, right=right, wrong=wrong)
 
+    def trapped(self) -> Breakage:
+        """The same with a sender whose traffic asks for the tunnel (``start_action`` trap)."""
+        right = dataclasses.replace(
+            self.right, initiator=with_children(self.right.initiator, start_action="trap")
+        )
+        return dataclasses.replace(self, right=right, wrong=with_children(self.wrong, start_action="trap"))
+
     @property
     def is_left(self) -> bool:
         """Whether it stays made by itself, as what happens on the wire does not."""
@@ -78,22 +85,22 @@ class Breakage:
             await deafen(bed, self.receiver)
         if self.kind is Kind.UNKNOWN_PEER:
             with contextlib.suppress(errors.ParameterError):  # it was never known
-                await receiver.peer.unload(self.right.responder.name)
+                await receiver.tunnel_end.unload(self.right.responder.name)
         else:
-            await receiver.peer.load(self.right.responder)
+            await receiver.tunnel_end.load(self.right.responder)
         if self.kind is Kind.THIRD_PARTY_FLOOD:
             anybody = End(address="::", id="%any")
             right = self.right.responder
-            await receiver.peer.load(msgspec.structs.replace(right, name=ANYBODY, remote=anybody))
-        await bed.node(self.sender).peer.load(self.wrong)
+            await receiver.tunnel_end.load(msgspec.structs.replace(right, name=ANYBODY, remote=anybody))
+        await bed.node(self.sender).tunnel_end.load(self.wrong)
         bed.events.say(MADE, node=self.sender, abnormality=self.kind.value, receiver=self.receiver)
 
     async def mend_configuration(self, bed: Testbed) -> None:
         """Load what was wrong anew, as it is right, and nothing else."""
         if self.kind is Kind.UNKNOWN_PEER:
-            await bed.node(self.receiver).peer.load(self.right.responder)
+            await bed.node(self.receiver).tunnel_end.load(self.right.responder)
         elif self.kind in MISCONFIGURED:
-            await bed.node(self.sender).peer.load(self.right.initiator)
+            await bed.node(self.sender).tunnel_end.load(self.right.initiator)
 
     @asynccontextmanager
     async def in_force(self, bed: Testbed, *, seed: int = 0) -> AsyncIterator[None]:
@@ -133,8 +140,8 @@ async def mend(bed: Testbed, sender: str, receiver: str, settings: tunnel.Settin
         name=CONNECTION,
     )
     await clear(bed, sender, receiver)
-    await bed.node(receiver).peer.load(both.responder)
-    await bed.node(sender).peer.load(both.initiator)
+    await bed.node(receiver).tunnel_end.load(both.responder)
+    await bed.node(sender).tunnel_end.load(both.initiator)
 
 
 async def clear(bed: Testbed, *ends: str) -> None:
@@ -144,7 +151,7 @@ async def clear(bed: Testbed, *ends: str) -> None:
     """
     for node in ends:
         await mend_hearing(bed, node)
-        peer = bed.node(node).peer
+        peer = bed.node(node).tunnel_end
         for sa in await peer.list_sas():
             if sa.name == CONNECTION or sa.state != "ESTABLISHED":
                 with contextlib.suppress(errors.ParameterError, errors.NegotiationError):  # it went by itself

@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import secrets
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -15,11 +16,11 @@ from orchestrator.pki import VALIDITY, Authority
 from orchestrator.topology.plan import NodePlan, RunPlan
 
 OTHER_IKE_PROPOSALS: Mapping[int, tuple[str, ...]] = {
-    1: ("aes256-sha384-ecp384",),
+    1: ("aes256-sha256-ecp256",),
     2: ("aes256-sha384-prfsha384-ecp384",),
 }
-"""Nothing of them is in the defaults of :mod:`nodes.peer.model`, so none is chosen, and no other group asked
-for (RFC 7296 §1.2, INVALID_KE_PAYLOAD)."""
+"""None of them is a default of :mod:`nodes.peer.model`; the IKEv1 endpoint can propose the first one too. The
+second has no group of the defaults: the receiver asks for no other (RFC 7296 §1.2, INVALID_KE_PAYLOAD)."""
 OTHER_ESP_PROPOSALS = ("aes256-sha256",)
 WRONG_ID = "nobody.hopbed.example"
 LONG_AGO = VALIDITY + datetime.timedelta(days=30)
@@ -63,7 +64,7 @@ def subnet(plan: RunPlan, number: int) -> ipaddress.IPv6Network:
     return ipaddress.IPv6Network((site | number << 64, 64))
 
 
-def with_children(connection: Connection, **changes: tuple[str, ...]) -> Connection:
+def with_children(connection: Connection, **changes: Any) -> Connection:
     """A connection whose children differ from it in ``changes``."""
     children: tuple[Child, ...] = tuple(
         msgspec.structs.replace(child, **changes) for child in connection.children

@@ -7,6 +7,7 @@ their set times; without it they do what stock strongSwan does.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -17,16 +18,19 @@ from nodes import errors
 from nodes.abnormality.timing import LONGEST, STEEPEST, Timing
 from orchestrator import tunnel
 from orchestrator.breaking import CONNECTION, Breakage, Kind
+from orchestrator.breaking.kinds import WITH_CERTIFICATES
 from orchestrator.daemon_watch import DaemonWatch
 from orchestrator.retrying import Retrying
+from orchestrator.scenarios import asking_traffic, ike_flood, steady_tunnel
 from orchestrator.scenarios import ike_abnormality_figures as figures
-from orchestrator.scenarios import ike_flood, steady_tunnel
 from orchestrator.scenarios import tunnel_between_peers as between
 from orchestrator.scenarios.scenario import Cast, Parameters, Scenario
 from orchestrator.scenarios.stage import Stage
 from orchestrator.tasks import background
 
-PEERS = (between.INITIATOR, between.RESPONDER)
+SENDERS = {"strongswan": between.INITIATOR, "hopbed": "endpoint"}
+RECEIVERS = {"strongswan": between.RESPONDER, "hopbed": "endpoint-b"}
+ENDS = (SENDERS["strongswan"], RECEIVERS["strongswan"])
 THIRD_PARTY = "host"
 SHORT_TIMERS: Mapping[str, float] = {
     "retransmit_timeout": 1.0,
@@ -88,18 +92,29 @@ class IkeAbnormality(Parameters):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if "hopbed" in (self.sender, self.receiver):
-            raise errors.ParameterError("ike-abnormality: the IKEv1 endpoint cannot take part yet")
+            self._fits_endpoint()
         if self.activate and not self.repair:
             raise errors.ParameterError("ike-abnormality: activate=true goes with repair=true")
         if self.kind is Kind.THIRD_PARTY_FLOOD and self.established:
             raise errors.ParameterError("ike-abnormality: established=true is for the other kinds")
         return self
 
+    def _fits_endpoint(self) -> None:
+        if self.ike != "1":
+            raise errors.ParameterError("ike-abnormality: the endpoint, hopbed, speaks IKEv1: ike=1")
+        if self.kind in WITH_CERTIFICATES:
+            raise errors.ParameterError("ike-abnormality: the endpoint, hopbed, has no certificates")
+        if self.kind is Kind.THIRD_PARTY_FLOOD or self.established:
+            raise errors.ParameterError(
+                "ike-abnormality: the endpoint, hopbed, has one connection to a partner, and none to anybody"
+            )
+
 
 def cast(parameters: IkeAbnormality) -> Cast:
     """The two ends, and for a flood the third party that it comes from."""
+    ends = (SENDERS[parameters.sender], RECEIVERS[parameters.receiver])
     third = (THIRD_PARTY,) if parameters.kind is Kind.THIRD_PARTY_FLOOD else ()
-    return Cast((*PEERS, *third), PEERS)
+    return Cast((*ends, *third), ends)
 
 
 def settings(parameters: IkeAbnormality) -> dict[str, dict[str, Any]]:
@@ -108,7 +123,7 @@ def settings(parameters: IkeAbnormality) -> dict[str, dict[str, Any]]:
     if parameters.is_on:
         times = {"t1": parameters.t1, "t2": parameters.t2, "growth": parameters.growth}
         told["abnormality"] = {"handling": "on", **times}
-    return dict.fromkeys(PEERS, told)
+    return dict.fromkeys(cast(parameters).ends, told)
 
 
 def warnings(parameters: IkeAbnormality) -> Sequence[str]:
@@ -118,12 +133,12 @@ def warnings(parameters: IkeAbnormality) -> Sequence[str]:
 
 async def play(stage: Stage, parameters: IkeAbnormality) -> None:
     """Break it, try again and again, measure, mend it."""
-    sender, receiver = PEERS
-    status = await stage.bed.node(sender).peer.status()
-    stage.dataplane, stage.versions["strongSwan"] = status.dataplane, status.version
+    sender, receiver = ends = cast(parameters).ends
+    for node in ends:
+        await _note(stage, node)
     await stage.begin_faults()
     if parameters.kind is Kind.THIRD_PARTY_FLOOD:
-        await ike_flood.play(stage, parameters, *PEERS, THIRD_PARTY)
+        await ike_flood.play(stage, parameters, *ends, THIRD_PARTY)
         return
     breakage = Breakage.of(
         stage.bed.plan,
@@ -132,14 +147,27 @@ async def play(stage: Stage, parameters: IkeAbnormality) -> None:
         parameters.kind,
         tunnel.Settings(version=parameters.version, keyingtries=0, child_rekey_time=0, ike_rekey_time=0),
     )
-    async with steady_tunnel.carried(stage, parameters.established, breakage) as breakage:
-        await _break_and_mend(stage, parameters, breakage)
+    async with contextlib.AsyncExitStack() as stack:
+        if parameters.sender == "strongswan" and await asking_traffic.raises_acquires(stage.bed, sender):
+            breakage = breakage.trapped()
+            await stack.enter_async_context(asking_traffic.asking(stage.bed, sender, receiver))
+        carried = steady_tunnel.carried(stage, parameters.established, breakage)
+        await _break_and_mend(stage, parameters, await stack.enter_async_context(carried))
+
+
+async def _note(stage: Stage, node: str) -> None:
+    """Say in the verdict what plays an end."""
+    if node in (SENDERS["hopbed"], RECEIVERS["hopbed"]):
+        stage.dataplane = (await stage.bed.node(node).endpoint.status()).dataplane
+        return
+    status = await stage.bed.node(node).peer.status()
+    stage.dataplane, stage.versions["strongSwan"] = status.dataplane, status.version
 
 
 async def _break_and_mend(stage: Stage, parameters: IkeAbnormality, breakage: Breakage) -> None:
     bed = stage.bed
-    peer = bed.node(breakage.sender).peer
-    watch = DaemonWatch(bed, PEERS)
+    peer = bed.node(breakage.sender).tunnel_end
+    watch = DaemonWatch(bed, (breakage.sender, breakage.receiver))
     await watch.begin()
     retrying = Retrying(peer, breakage.sender, CONNECTION, parameters.retry, bed.events)
     async with background() as tasks:
@@ -148,7 +176,7 @@ async def _break_and_mend(stage: Stage, parameters: IkeAbnormality, breakage: Br
             figures.say_begin(bed.events)
             tasks.start_soon(retrying.run)
             await anyio.sleep(parameters.duration)  # the schedule of the scenario, not a wait for something
-            for node in PEERS:
+            for node in watch.figures:
                 await watch.look(node)
             figures.say_end(bed.events)
             came_up = retrying.succeeded.is_set()
@@ -165,14 +193,14 @@ async def _repair(stage: Stage, parameters: IkeAbnormality, breakage: Breakage, 
 
     Events from ``since`` on count: what was wrong on the wire is mended already.
     """
-    bed = stage.bed
+    bed, ends = stage.bed, (breakage.sender, breakage.receiver)
     await breakage.mend_configuration(bed)
     figures.say_mended(bed.events, breakage)
     if parameters.activate and parameters.is_on:
-        for node in PEERS:
+        for node in ends:
             await bed.node(node).abnormality.activate()
     with anyio.move_on_after(_patience(parameters)):
-        for node in PEERS:
+        for node in ends:
             await bed.events.wait_for("child-sa.installed", node=node, since=since)
         target = bed.node(breakage.receiver).inner_address
         source = bed.node(breakage.sender).inner_address
@@ -188,17 +216,18 @@ def _patience(parameters: IkeAbnormality) -> float:
 
 def inspect(stage: Stage, parameters: IkeAbnormality) -> None:
     """Let the bridge's capture say what went over the wire."""
+    ends = cast(parameters).ends
     if parameters.kind is Kind.THIRD_PARTY_FLOOD:
-        ike_flood.inspect(stage, *PEERS)
+        ike_flood.inspect(stage, *ends)
     else:
-        figures.inspect(stage, parameters, *PEERS)
+        figures.inspect(stage, parameters, *ends)
 
 
 SCENARIO = Scenario(
     name="ike-abnormality",
     summary="a negotiation that cannot succeed, and a sender that never stops trying",
-    nodes=(*PEERS, THIRD_PARTY),
-    ends=PEERS,
+    nodes=(*SENDERS.values(), *RECEIVERS.values(), THIRD_PARTY),
+    ends=ENDS,
     parameters=IkeAbnormality,
     play=play,
     cast=cast,

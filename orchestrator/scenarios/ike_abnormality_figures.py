@@ -62,17 +62,17 @@ def left_figure(side: str) -> str:
 
 def cpu_figure(side: str) -> str:
     """The name of a figure: CPU time of one side's daemon."""
-    return f"CPU time of charon at the {side}, ms a minute"
+    return f"CPU time of the daemon at the {side}, ms a minute"
 
 
 def memory_figure(side: str) -> str:
     """The name of a figure: the resident set of one side's daemon, at most."""
-    return f"memory of charon at the {side}, peak MiB"
+    return f"memory of the daemon at the {side}, peak MiB"
 
 
 def growth_figure(side: str) -> str:
     """The name of a figure: by how much that was more than at the begin."""
-    return f"memory of charon at the {side}, growth MiB"
+    return f"memory of the daemon at the {side}, growth MiB"
 
 
 class Asked(Protocol):

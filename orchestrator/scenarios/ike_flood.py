@@ -30,7 +30,7 @@ FAILED = "negotiations of the good peer that failed"
 LONGEST = "longest negotiation of the good peer, s"
 FORGED = "forged messages"
 ANSWERS = "answers to forged messages"
-LONGEST_LOOK = "longest time that charon at the receiver did not answer VICI, s"
+LONGEST_LOOK = "longest time that the receiver did not answer VICI, s"
 
 
 class Asked(Protocol):
@@ -69,7 +69,7 @@ async def play(stage: Stage, asked: Asked, sender: str, receiver: str, third: st
     await breakage.make(bed)
     watch = DaemonWatch(bed, (receiver,))
     await watch.begin()
-    good = Retrying(bed.node(sender).peer, sender, CONNECTION, asked.retry, bed.events)
+    good = Retrying(bed.node(sender).tunnel_end, sender, CONNECTION, asked.retry, bed.events)
     async with background() as tasks:
         tasks.start_soon(watch.run)
         async with flood(

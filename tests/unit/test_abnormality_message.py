@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scapy.layers.isakmp import ISAKMP
 
-from nodes.abnormality.message import NOTIFY_TYPE, OCTETS, REASONS, AbnormalInformation, build, parse
+from nodes.abnormality.message import NOTIFY_TYPES, OCTETS, REASONS, AbnormalInformation, build, parse
 
 COOKIE = st.binary(min_size=8, max_size=8)
 MESSAGES = st.builds(AbnormalInformation, st.sampled_from([1, 2]), COOKIE, COOKIE, st.sampled_from(REASONS))
@@ -26,18 +26,19 @@ def test_in_ikev1_it_is_an_informational_exchange_of_one_notification():
     assert (header.version, header.exch_type, int(header.flags), header.id) == (0x10, 5, 0, 77)
     assert (header.next_payload, header.length) == (11, len(octets))
     notify = header.payload
-    assert (notify.doi, notify.proto, notify.notify_msg_type) == (1, 1, NOTIFY_TYPE)
+    assert (notify.doi, notify.proto, notify.notify_msg_type) == (1, 1, NOTIFY_TYPES[1])
     assert (notify.SPIsize, bytes(notify.SPI)) == (16, b"initiatrrespondr")
 
 
 def test_in_ikev2_it_is_an_informational_response_outside_of_any_exchange():
     octets = build(SAID._replace(version=2), message_id=0)
     assert octets[16:20] == bytes([41, 0x20, 37, 0x20])
-    assert octets[28:36] == b"\0\0" + (len(octets) - 28).to_bytes(2, "big") + b"\0\0\x2b\xed"
+    assert octets[28:36] == b"\0\0" + (len(octets) - 28).to_bytes(2, "big") + b"\0\0\xab\xed"
 
 
-def test_its_type_is_private_and_an_error_in_both_versions():
-    assert 8192 <= NOTIFY_TYPE <= 16383
+def test_its_types_are_private_and_statuses():
+    assert 32768 <= NOTIFY_TYPES[1] <= 40959
+    assert 40960 <= NOTIFY_TYPES[2] <= 65535
 
 
 def test_a_reason_that_has_no_number_is_told_as_another():

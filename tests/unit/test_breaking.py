@@ -1,4 +1,4 @@
-"""Abnormalities by configuration and by rule: exactly one thing is wrong, and the fault engine can read them."""
+"""Abnormalities by configuration and by rule: exactly one thing is wrong, and the fault engine reads them."""
 
 import datetime
 import ipaddress
@@ -64,9 +64,9 @@ def test_of_the_others_the_sender_is_right(plan, kind):
 
 
 @pytest.mark.parametrize(("version", "accepted"), [(1, IKEV1_PROPOSALS), (2, IKEV2_PROPOSALS)])
-def test_no_algorithm_of_the_wrong_proposal_is_accepted(plan, version, accepted):
+def test_the_cipher_of_the_wrong_proposal_is_not_accepted(plan, version, accepted):
     (wrong,) = Breakage.of(plan, A, B, Kind.IKE_PROPOSAL, Settings(version=version)).wrong.ike_proposals
-    assert not set(wrong.split("-")) & {word for proposal in accepted for word in proposal.split("-")}
+    assert wrong.split("-")[0] not in {word for proposal in accepted for word in proposal.split("-")}
 
 
 def certificate(auth):

@@ -7,6 +7,7 @@ passes. Of IKE these pass always:
 * while only the receiver is inactive, the negotiations that this node began itself: the kernel notes the SPI
   of each first message that goes out, in the packet's own path, so that no answer comes too early.
 
+The abnormal-information messages that come in are the guard's alone, which sees them before this filter does.
 Towards an inactive partner a new negotiation is refused at once (the sets ``closed``), the rest a moment
 later (``inactive``), so that charon's own notify gets out. Every element ends with its time by itself. The
 table belongs to the guard's netlink socket (``flags owner``) and goes when that does.
@@ -17,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nodes.abnormality.machine import Side
+from nodes.abnormality.message import MAGIC, NOTIFY_TYPES
 
 TABLE = "hopbed_abnormality"
 MOST = 4096
@@ -72,9 +74,16 @@ def _chains(name: str, shift: int) -> str:
     """
     spi, no_responder = f"@th,{64 + shift},64", f"@th,{128 + shift},64 0"
     first = f"{no_responder} @th,{208 + shift},8 {{ 2, 4, 34 }} @th,{216 + shift},8 & 0x20 == 0"
+    ours = [
+        f"@th,{208 + shift},8 {exchange} @th,{at + shift},16 {NOTIFY_TYPES[version]:#x} "
+        f"@th,{magic + shift},64 0x{MAGIC.hex()} drop"
+        for version, exchange, at, magic in ((1, 5, 368, 512), (2, 37, 336, 352))
+    ]
     strangers = f"limit rate over {STRANGERS_RATE}/second burst {STRANGERS_BURST} packets"
     return f"""\
 chain {name}_in {{
+        {ours[0]}
+        {ours[1]}
         {spi} @carrying accept
         {spi} @own ip6 saddr @inactive_{Side.SENDER} counter drop
         {spi} @own accept
