@@ -20,6 +20,17 @@ class Transport(enum.StrEnum):
 
     UDP = "udp"
     TCP = "tcp"
+    MPTCP = "mptcp"
+    QUIC = "quic"
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the probes are records of one connection, in order."""
+        return self is not Transport.UDP
+
+    def program(self, end: str) -> str:
+        """The module in a node that is an end of such a flow: ``send`` or ``receive``."""
+        return f"nodes.traffic.quic_{end}" if self is Transport.QUIC else f"nodes.traffic.{end}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +48,7 @@ class FlowSpec:
         size: octets of a probe, 24 to 65,000, without the headers of UDP or TCP and IPv6.
         count: end after this many probes; with ``None``, when stopped.
         port: the port to receive on; 0 for any free one.
+        congestion: the congestion control of a stream; None is the node's default, and with QUIC cubic.
 
     Raises:
         ParameterError: a value is out of its range.
@@ -52,6 +64,7 @@ class FlowSpec:
     size: int = 200
     count: int | None = None
     port: int = 0
+    congestion: str | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

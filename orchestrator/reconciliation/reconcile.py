@@ -24,6 +24,8 @@ from orchestrator.reconciliation.stream import Stream
 from orchestrator.reconciliation.stream_times import by_packets
 
 _SHOWN = 3
+_NOT_IN_CLEAR = (Transport.MPTCP, Transport.QUIC)
+"""What no capture can be read record by record: a stream over several subflows, and one that is encrypted."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class Reconciled:
     """What came of comparing applications and packets.
 
     Attributes:
-        checks: one of each flow: passed if both agree on every probe, else inconclusive.
+        checks: one of each UDP or TCP flow: passed if both agree on every probe, else inconclusive.
         flows: as they were given; TCP ones with the times of the packets, where both agree.
     """
 
@@ -47,8 +49,12 @@ def reconcile(flows: Sequence[FlowResult], folder: Path, captures: Mapping[str, 
         captures: by place, with files relative to ``folder``.
     """
     places = NodeCaptures(folder, captures)
-    found = [_reconciled(flow, places) for flow in flows]
-    return Reconciled(checks=tuple(check for check, _ in found), flows=tuple(flow for _, flow in found))
+    found = [_reconciled(flow, places) for flow in flows if flow.spec.transport not in _NOT_IN_CLEAR]
+    checked = {flow.spec.name: flow for _, flow in found}
+    return Reconciled(
+        checks=tuple(check for check, _ in found),
+        flows=tuple(checked.get(flow.spec.name, flow) for flow in flows),
+    )
 
 
 def _reconciled(flow: FlowResult, places: NodeCaptures) -> tuple[Check, FlowResult]:
@@ -125,7 +131,9 @@ class _Reconciliation:
         ):
             return self._flow
         received = by_packets(self._sent, self._received, self._arriving)
-        return dataclasses.replace(self._flow, continuity=continuity_of(self._sent, received))
+        return dataclasses.replace(
+            self._flow, continuity=continuity_of(self._sent, received, self._flow.stall_ms)
+        )
 
     def _datagrams(self) -> tuple[Sightings, Sightings]:
         size = self._flow.spec.size
