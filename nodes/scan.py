@@ -1,7 +1,7 @@
 """``python -m nodes.scan ORDER``: looks for hosts and open ports, as an attacker on the link would.
 
-Three ways: ICMPv6 echo, TCP connections, and UDP datagrams that a closed port answers with an error (RFC 4443,
-3.1, code 4). Whatever answers in any of them is *alive*; a port that takes a connection is *open*.
+Three ways: ICMPv6 echo, TCP connections, and UDP datagrams that a closed port answers with an error (RFC
+4443, 3.1, code 4). Whatever answers in any of them is *alive*; a port that takes a connection is *open*.
 """
 
 from __future__ import annotations
