@@ -9,6 +9,7 @@ RELEASE ?= bookworm# the Debian release of the node image: bookworm or trixie
 FRESH ?=# FRESH=1: build the image anew, with Debian's packages of today
 UPGRADE ?=# UPGRADE=1: lock the newest versions instead of keeping those that still fit
 PYTEST ?=# more arguments for pytest
+ARGS ?=# more arguments for a command of reliability, such as --help
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -90,6 +91,20 @@ benchmark-bring-up: setup image-for-auto ## time of bring-up, both runtimes besi
 .PHONY: benchmark-capture-reading
 benchmark-capture-reading: setup ## packets per second of our reader beside tshark's and scapy's
 	@$(PYTHON) benchmarks/capture_reading.py
+
+RELIABILITY := setup/with-docker.sh env PYTHONPATH=tests/integration:. $(PYTHON)
+
+.PHONY: kill-matrix
+kill-matrix: setup test-packages image-for-auto ## kill each part of a run at each phase and look at what is left [ARGS=...]
+	@$(RELIABILITY) tests/reliability/kill_matrix.py $(ARGS)
+
+.PHONY: isolation
+isolation: setup test-packages image-for-auto ## eight runs at once, twenty times, beside somebody else's things [ARGS=...]
+	@$(RELIABILITY) tests/reliability/isolation.py $(ARGS)
+
+.PHONY: soak-cycles
+soak-cycles: setup image-for-auto ## bring up and take down 500 times, and see that nothing grows [ARGS=...]
+	@$(RELIABILITY) tests/reliability/cycles.py $(ARGS)
 
 .PHONY: clean
 clean: ## remove what make made here: the virtual environment, wheels and caches (images and evidence stay)

@@ -176,7 +176,8 @@ async def capture(
 
     Of a node, every interface that is up when it starts is captured, so that a tunnel's packets are seen in
     clear as well as encrypted; one that comes up later is not. Every packet that is sent within the context
-    is in the files after it. Publishes ``capture.started``, ``capture.ended`` and ``capture.failed``.
+    is in the files after it. Publishes ``capture.started``, ``capture.ending`` once for all, and of each
+    ``capture.ended`` or ``capture.failed``.
 
     Raises:
         MachineError: dumpcap is missing, or may not capture.
@@ -195,6 +196,7 @@ async def capture(
                 _raise_first(captures)
                 yield captures
             finally:
+                publish(event("capture.ending"))
                 captures.end()
     _raise_first(captures)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.cli.again import replay, report
+from orchestrator.cli.again import bundle, replay, report
 from orchestrator.cli.bed import down, exec_, ps, shell, up
 from orchestrator.cli.capture import capture
 from orchestrator.cli.doctor import doctor
@@ -23,7 +23,10 @@ def hopbed() -> None:
     """
 
 
-for _verb in (up, down, ps, exec_, shell, run, ab, list_, replay, report, doctor, capture, fault, impair):
+_VERBS = (
+    up, down, ps, exec_, shell, run, ab, list_, replay, report, bundle, doctor, capture, fault, impair,
+)  # fmt: skip
+for _verb in _VERBS:
     hopbed.add_command(_verb)
 
 

@@ -1,4 +1,4 @@
-"""The verbs about an evidence folder: replay and report."""
+"""The verbs about an evidence folder: replay, report and bundle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from nodes.errors import UsageError
-from orchestrator.cli.execute import errors_told
+from orchestrator.bundle.bundle import write_bundle
+from orchestrator.cli.execute import errors_told, execute
 from orchestrator.cli.options import evidence_folder, json_option, out_option
 from orchestrator.cli.scenario import run as run_command
 from orchestrator.evidence.folder import COMPOSE
@@ -49,3 +50,19 @@ def report(folder: Path, other: Path | None, output: Path | None) -> None:
         except OSError as error:
             raise UsageError(f"cannot write the report: {error.filename}: {error.strerror}") from None
     click.echo(path)
+
+
+@click.command()
+@folder_argument
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where the file goes.")
+def bundle(folder: Path, output: Path | None) -> None:
+    """Pack the evidence in FOLDER into one file for a bug report, secrets left out.
+
+    A run that does not pass packs its own: failure-bundle.tar.gz in its folder.
+    """
+
+    async def verb() -> int:
+        click.echo(await write_bundle(folder, output))
+        return 0
+
+    execute(verb)

@@ -101,7 +101,7 @@ async def _state(run: RunRecord) -> dict[str, Any]:
         async with attach(run.run_id, runtime_type(run.runtime)) as bed:
             for entry in state["nodes"]:
                 await _fill(entry, bed)
-    except (errors.NodeError, errors.UsageError) as error:  # it ends while we look, or an agent of it died
+    except errors.HopbedError as error:  # it ends while we look, or an agent of it died or talks nonsense
         state["problem"] = str(error)
     return state
 

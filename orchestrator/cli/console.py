@@ -19,7 +19,7 @@ _LOG_WIDTH = 160
 
 def output() -> Console:
     """Standard output, for what a person reads; wide where it is no terminal."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = _LOG_WIDTH
     return console
@@ -54,7 +54,7 @@ class Progress:
 @contextmanager
 def progress_sink(*, quiet: bool = False) -> Iterator[Progress]:
     """A sink that shows events for the length of the context; none of them if ``quiet``."""
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True, quiet=quiet, emoji=False)
     if console.is_terminal and not quiet:
         with console.status("starting") as status:
             yield Progress(console, status)

@@ -12,15 +12,25 @@ from orchestrator.cli.console import output
 from orchestrator.cli.execute import execute
 from orchestrator.cli.options import json_option
 from orchestrator.doctor.examine import Examination, examine
+from orchestrator.doctor.fix import fix
 
 
 @click.command()
 @json_option
-def doctor(as_json: bool) -> None:
+@click.option(
+    "--fix", "mend", is_flag=True, help="Run the commands that mend what is missing, each after asking."
+)
+@click.option("--yes", is_flag=True, help="With --fix: do not ask.")
+def doctor(as_json: bool, mend: bool, yes: bool) -> None:
     """Say what this machine can do, and the command that mends what it cannot."""
+    if yes and not mend:
+        raise click.UsageError("--yes answers what --fix asks: give both")
 
     async def verb() -> int:
         found = await examine()
+        if mend:
+            await fix(found.findings, lambda text: yes or click.confirm(text, err=True), _say)
+            found = await examine()
         if as_json:
             click.echo(msgspec.json.encode(found))
         else:
@@ -30,6 +40,10 @@ def doctor(as_json: bool) -> None:
         return 0 if found.namespaces or found.docker else MachineError.exit_status
 
     execute(verb)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _table(found: Examination) -> Table:

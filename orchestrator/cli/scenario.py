@@ -14,7 +14,7 @@ from orchestrator.cli.asked import Words
 from orchestrator.cli.console import output, progress, progress_sink
 from orchestrator.cli.execute import execute
 from orchestrator.cli.options import evidence_folder, json_option, out_option, scenario_options
-from orchestrator.cli.show import show_comparison, show_verdict
+from orchestrator.cli.show import say_bundle, show_comparison, show_verdict
 from orchestrator.events import EventStream
 from orchestrator.evidence.verdict import Outcome, encode
 from orchestrator.scenarios.ab import Vary, run_ab
@@ -33,8 +33,11 @@ def run(scenario: str, words: Words, out: Path | None, as_json: bool) -> None:
     async def verb() -> int:
         asked = words.run(scenario, evidence_folder(out, scenario))
         events = EventStream()
-        with progress(events, quiet=as_json):
-            verdict = await run_scenario(asked, events)
+        try:
+            with progress(events, quiet=as_json):
+                verdict = await run_scenario(asked, events)
+        finally:
+            say_bundle(asked.out)
         if as_json:
             click.echo(encode(verdict), nl=False)
         else:

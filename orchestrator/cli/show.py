@@ -6,9 +6,11 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.bundle.bundle import BUNDLE
 from orchestrator.cli.console import output
 from orchestrator.evidence.verdict import Outcome, Verdict
 from orchestrator.scenarios.comparison import Comparison
@@ -43,6 +45,12 @@ def show_verdict(verdict: Verdict, out: Path) -> None:
         highlight=False,
     )
     console.print(f"report folder: {out}", soft_wrap=True)
+
+
+def say_bundle(out: Path) -> None:
+    """Name the failure bundle where a run that did not pass left one; to standard error, beside its error."""
+    if (out / BUNDLE).is_file():
+        click.echo(f"for a bug report: {out / BUNDLE}", err=True)
 
 
 def show_comparison(comparison: Comparison, out: Path) -> None:

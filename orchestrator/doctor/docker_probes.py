@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import anyio.to_thread
 
@@ -13,8 +15,13 @@ from orchestrator.runtimes.docker import probe
 from orchestrator.runtimes.docker.engine import Engine
 from orchestrator.topology.plan import DEFAULT_IMAGE
 
+_CHECKOUT = Path(__file__).resolve().parents[2]
+_ENGINE = _CHECKOUT / "setup" / "engine.sh"
 
-def _docker_probe(name: str, purpose: str, mend: str, look: Callable[[], str]) -> Probe:
+
+def _docker_probe(
+    name: str, purpose: str, mend: str, look: Callable[[], str], fix: tuple[str, ...] = ()
+) -> Probe:
     async def run() -> Finding:
         present, detail = True, ""
         try:
@@ -29,6 +36,7 @@ def _docker_probe(name: str, purpose: str, mend: str, look: Callable[[], str]) -
             detail=detail,
             lost="the docker runtime",
             mend=mend,
+            fix=(fix,) if fix else (),
         )
 
     return run
@@ -48,7 +56,12 @@ def _image() -> str:
     return f"{DEFAULT_IMAGE} is current"
 
 
-engine = _docker_probe("Docker Engine", "the docker runtime", "make engine", _engine)
-ipv6 = _docker_probe("IPv6 networks in Docker", "the bridge", "make engine", _ipv6)
-cli = _docker_probe("docker command", "running commands in nodes", "make engine", probe.require_command)
-image = _docker_probe("node image", "nodes in Docker", "make image", _image)
+_start = (str(_ENGINE),) if _ENGINE.exists() else ()
+engine = _docker_probe("Docker Engine", "the docker runtime", "make engine", _engine, _start)
+ipv6 = _docker_probe("IPv6 networks in Docker", "the bridge", "make engine", _ipv6, _start)
+cli = _docker_probe(
+    "docker command", "running commands in nodes", "make engine", probe.require_command, _start
+)
+image = _docker_probe(
+    "node image", "nodes in Docker", "make image", _image, (sys.executable, "-m", "orchestrator.image")
+)

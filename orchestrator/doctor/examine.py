@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from orchestrator.doctor import docker_probes, probes
+from orchestrator.doctor import docker_probes, machine_probes, probes
 from orchestrator.doctor.finding import Finding, Need
 from orchestrator.doctor.probes import Probe
 from orchestrator.tasks import gather
 
 PROBES: tuple[Probe, ...] = (
-    probes.system,
+    machine_probes.system,
     probes.namespaces,
     *probes.tools,
     probes.peers,
@@ -24,7 +24,10 @@ PROBES: tuple[Probe, ...] = (
     docker_probes.ipv6,
     docker_probes.cli,
     docker_probes.image,
-    probes.disk,
+    probes.raw_sockets,
+    probes.mptcp,
+    machine_probes.disk,
+    machine_probes.leftovers,
 )
 
 

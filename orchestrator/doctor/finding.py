@@ -29,6 +29,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         detail: what was seen, such as a version or an error.
         lost: what is lost without it.
         mend: the command, or the words, that mend it.
+        fix: the commands, as words, that ``--fix`` runs after asking; none where no command does it alone.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     lost: str
     mend: str
+    fix: tuple[tuple[str, ...], ...] = ()
 
     def require(self) -> None:
         """Raise what is missing.

@@ -1,13 +1,12 @@
-"""The probes: each tries one thing, in namespaces of its own, and leaves nothing behind."""
+"""The probes of kernel and tools: each tries one thing in namespaces of its own and leaves nothing behind."""
 
 from __future__ import annotations
 
 import os
-import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import anyio
 import msgspec
@@ -18,8 +17,6 @@ from nodes.program import DONE
 from orchestrator.doctor.finding import Finding, Need
 
 Probe = Callable[[], Awaitable[Finding]]
-
-_FREE_NEEDED = 1 << 30
 
 
 def unshare_command() -> list[str]:
@@ -38,14 +35,39 @@ async def _try(script: str) -> tuple[bool, str]:
     return done.returncode == 0, said[-1] if said and done.returncode else "works"
 
 
-def _kernel_probe(name: str, purpose: str, need: Need, script: str, lost: str, mend: str) -> Probe:
+def _kernel_probe(
+    name: str,
+    purpose: str,
+    need: Need,
+    script: str,
+    lost: str,
+    mend: str,
+    fix: tuple[tuple[str, ...], ...] = (),
+) -> Probe:
     async def probe() -> Finding:
         present, detail = await _try(script)
         return Finding(
-            name=name, purpose=purpose, need=need, present=present, detail=detail, lost=lost, mend=mend
+            name=name,
+            purpose=purpose,
+            need=need,
+            present=present,
+            detail=detail,
+            lost=lost,
+            mend=mend,
+            fix=fix,
         )
 
     return probe
+
+
+def _python(script: str) -> str:
+    """A line of shell that runs Python without what its start-up loads besides."""
+    return shlex.join([sys.executable, "-ISc", script])
+
+
+def install(package: str) -> tuple[str, ...]:
+    """The command that installs a Debian package."""
+    return ("apt-get", "install", "-y", "--no-install-recommends", package)
 
 
 def _tool_probe(tool: str, package: str, purpose: str, need: Need) -> Probe:
@@ -59,6 +81,7 @@ def _tool_probe(tool: str, package: str, purpose: str, need: Need) -> Probe:
             detail=found or "not installed",
             lost=purpose,
             mend=f"apt-get install {package}",
+            fix=(install(package),),
         )
 
     return probe
@@ -81,6 +104,7 @@ tun = _kernel_probe(
     "ip tuntap add dev probe0 mode tun",
     "ESP in user space, the only data plane where the kernel has no ESP",
     "modprobe tun; for users other than root: chmod 0666 /dev/net/tun",
+    (("modprobe", "tun"),),
 )
 kernel_esp = _kernel_probe(
     "kernel ESP",
@@ -90,6 +114,7 @@ kernel_esp = _kernel_probe(
     "aead 'rfc4106(gcm(aes))' 0x0102030405060708090a0b0c0d0e0f1011121314 128",
     "ESP in the kernel; peers then use user space over TUN",
     "modprobe esp6, on a kernel that has it",
+    (("modprobe", "esp6"),),
 )
 netem = _kernel_probe(
     "netem",
@@ -98,14 +123,17 @@ netem = _kernel_probe(
     "tc qdisc add dev lo root netem delay 1ms",
     "impairments",
     "modprobe sch_netem, on a kernel that has it (Ubuntu: apt-get install linux-modules-extra-$(uname -r))",
+    (("modprobe", "sch_netem"),),
 )
 nftables = _kernel_probe(
     "nftables",
     "address hopping and the abnormality guard",
     Need.OPTIONAL,
-    "nft add table ip6 t",
+    "nft 'add table ip6 t; add set ip6 t s { type ipv6_addr; flags timeout; }; "
+    "add element ip6 t s { ::1 timeout 1s }'",
     "methods 1 and 2",
     "apt-get install nftables; modprobe nf_tables",
+    (install("nftables"), ("modprobe", "nf_tables")),
 )
 nft_queue = _kernel_probe(
     "nft queue",
@@ -115,6 +143,7 @@ nft_queue = _kernel_probe(
     "add rule ip6 t c queue num 1'",
     "one of two ways to the fault engine; xtables NFQUEUE is the other",
     "modprobe nft_queue, on a kernel that has it",
+    (("modprobe", "nft_queue"),),
 )
 xt_queue = _kernel_probe(
     "xtables NFQUEUE",
@@ -123,6 +152,23 @@ xt_queue = _kernel_probe(
     "mount -t tmpfs tmpfs /run; ip6tables -A OUTPUT -p udp --dport 500 -j NFQUEUE --queue-num 1",
     "one of two ways to the fault engine; nft queue is the other",
     "apt-get install iptables; modprobe xt_NFQUEUE, on a kernel that has it",
+    (install("iptables"), ("modprobe", "xt_NFQUEUE")),
+)
+raw_sockets = _kernel_probe(
+    "raw sockets",
+    "extension headers, captures, forged messages",
+    Need.OPTIONAL,
+    _python("import socket as s; s.socket(s.AF_INET6, s.SOCK_RAW, 60); s.socket(s.AF_PACKET, s.SOCK_RAW, 0)"),
+    "address hopping, and captures",
+    "run as root, or allow user namespaces; in a container, give it NET_RAW",
+)
+mptcp = _kernel_probe(
+    "MPTCP",
+    "the comparison of address hopping with it",
+    Need.OPTIONAL,
+    _python("import socket as s; s.socket(s.AF_INET6, s.SOCK_STREAM, 262)"),
+    "mechanism=mptcp",
+    "sysctl net.mptcp.enabled=1, on a kernel that has it",
 )
 
 
@@ -143,33 +189,7 @@ async def peers(wanted: str = "auto") -> Finding:
         detail=detail,
         lost="peers in the namespaces runtime",
         mend=installation.MEND if installation.MEND in detail else "see what was tried",
-    )
-
-
-async def disk() -> Finding:
-    """Whether there is room for evidence in the current folder."""
-    free = shutil.disk_usage(Path.cwd()).free
-    return Finding(
-        name="disk",
-        purpose="captures and reports",
-        need=Need.OPTIONAL,
-        present=free >= _FREE_NEEDED,
-        detail=f"{free / (1 << 30):.1f} GiB free in {Path.cwd()}",
-        lost="evidence of long runs",
-        mend="free some room, or name another folder with --out",
-    )
-
-
-async def system() -> Finding:
-    """The versions that a bug report needs."""
-    return Finding(
-        name="system",
-        purpose="bug reports",
-        need=Need.OPTIONAL,
-        present=True,
-        detail=f"Linux {platform.release()} {platform.machine()}, Python {platform.python_version()}",
-        lost="",
-        mend="",
+        fix=((*installation.MEND.split(), "-y"),) if installation.MEND in detail else (),
     )
 
 
@@ -180,4 +200,7 @@ tools: tuple[Probe, ...] = (
     _tool_probe("setpriv", "util-linux", "ending commands with their owner", Need.NAMESPACES),
     _tool_probe("dumpcap", "wireshark-common", "captures in the namespaces runtime", Need.NAMESPACES),
     _tool_probe("tshark", "tshark", "reading captures by hand, and the tests", Need.OPTIONAL),
+    _tool_probe("curl", "curl", "curl through address hops", Need.OPTIONAL),
+    _tool_probe("iperf3", "iperf3", "iperf3 through address hops", Need.OPTIONAL),
+    _tool_probe("sshd", "openssh-server", "ssh through address hops", Need.OPTIONAL),
 )

@@ -13,12 +13,14 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from orchestrator.bundle.bundle import write_bundle
+from orchestrator.bundle.state import state_of_failure
 from orchestrator.capture.captures import capture
 from orchestrator.decryption.folder import write_keys
 from orchestrator.doctor import probes
 from orchestrator.events import EventStream
 from orchestrator.evidence.folder import COMPOSE, Evidence, Setting, evidence
-from orchestrator.evidence.verdict import Verdict
+from orchestrator.evidence.verdict import Outcome, Verdict
 from orchestrator.faults import check_rules, checks_of, faults
 from orchestrator.impairment import impaired
 from orchestrator.impairment_words import parse
@@ -102,7 +104,7 @@ async def run(asked: Run, events: EventStream) -> Verdict:
                 events.remove_sink(growing.timeline)
     finally:
         if growing is not None:
-            _complete(growing.path, events)
+            await _complete(growing, events)
     assert growing.verdict is not None  # the context concluded it
     return growing.verdict
 
@@ -117,13 +119,21 @@ async def _bad_links(bed: Testbed, impairments: Sequence[str]) -> AsyncIterator[
         yield
 
 
-def _complete(folder: Path, events: EventStream) -> None:
+async def _complete(growing: Evidence, events: EventStream) -> None:
     """Add what is made from the evidence alone, also for a run that failed; the verdict stands without it."""
+    events.say("report.started")
     try:
-        write_keys(folder, events.past)
-        write_report(folder)
+        with anyio.CancelScope(shield=True):  # in threads: a signal is heard meanwhile, and heeded after
+            await anyio.to_thread.run_sync(write_keys, growing.path, events.past)
+            await anyio.to_thread.run_sync(write_report, growing.path)
+            if growing.verdict is None or growing.verdict.outcome is not Outcome.PASS:
+                await write_bundle(growing.path)
     except Exception as error:  # whatever it is, it must not take the place of the run's own outcome
         events.say("report.failed", type=type(error).__name__, text=str(error))
+
+
+def _has_failed(stage: Stage) -> bool:
+    return any(check.outcome is not Outcome.PASS for check in stage.checks)
 
 
 async def _play(
@@ -136,6 +146,7 @@ async def _play(
         captures = None
         try:
             async with (
+                state_of_failure(bed, growing.nodes, lambda: _has_failed(stage)),
                 _bad_links(bed, asked.impairments),
                 capture(bed.runtime, places, events.publish, folder=growing.captures) as captures,
                 faults(bed.runtime, [], events, ends=ends, seed=asked.seed) as stage.fault_engine,

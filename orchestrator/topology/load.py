@@ -145,7 +145,8 @@ def _explain(found: Any) -> str:
         except ValueError as error:
             reason = f" ({error})"
         return f"{value!r} is no IPv6 {noun}{reason}"
-    return f"{found['msg'][:1].lower()}{found['msg'][1:]}"
+    message = str(found["msg"]).removeprefix("Value error, ")
+    return f"{message[:1].lower()}{message[1:]}"
 
 
 def _error(path: Path, document: CommentedMap, location: Location, what: str) -> errors.TopologyError:

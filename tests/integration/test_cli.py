@@ -189,6 +189,11 @@ def test_the_doctor_speaks_to_machines():
         assert finding["present"] or (finding["detail"] and finding["lost"] and finding["mend"]), finding
 
 
+def test_the_doctor_mends_what_is_missing_only_after_asking():
+    done = hopbed("doctor", "--fix", input="n\n" * 20)
+    assert "run `" in done.stderr or "nothing that a command could mend" in done.stderr
+
+
 def test_the_scenarios_are_listed_with_their_parameters():
     listed = {entry["name"]: entry for entry in json.loads(hopbed("list", "--json", check=0).stdout)}
     names = [parameter["name"] for parameter in listed["rekey"]["parameters"]]

@@ -3,6 +3,8 @@
 import dataclasses
 import ipaddress
 import os
+import secrets
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,18 +19,18 @@ OWNER = Owner.this_process()
 
 
 @pytest.fixture(autouse=True)
-def runtime_dir(tmp_path, monkeypatch):
-    folder = tmp_path / "r"
-    folder.mkdir(mode=0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
-    return folder
+def runtime_dir(monkeypatch):
+    """A short path, as users have it: pytest's own leaves no room for a socket's name in parallel runs."""
+    with tempfile.TemporaryDirectory(prefix="r") as name:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", name)
+        yield Path(name)
 
 
 @pytest.fixture
 def plan():
     node = NodePlan(name="node", role=RoleName.HOST, address=ipaddress.IPv6Interface("fd00::a/64"))
     return RunPlan(
-        run_id="0123abcd",
+        run_id=secrets.token_hex(4),
         network=ipaddress.IPv6Network("fd00::/64"),
         nodes=(node,),
         owner=os.getuid(),
@@ -40,7 +42,7 @@ def plan():
 def test_every_place_has_a_folder_of_its_own_that_only_the_user_may_enter(plan, runtime_dir):
     folder = RunFolder.of(plan)
     folder.make(plan, OWNER)
-    assert folder.path == runtime_dir / "hopbed" / "0123abcd"
+    assert folder.path == runtime_dir / "hopbed" / plan.run_id
     assert folder.path.stat().st_mode & 0o777 == 0o700
     assert sorted(path.name for path in folder.path.iterdir() if path.is_dir()) == ["bridge", "node"]
 
@@ -55,7 +57,7 @@ def test_logs_stand_in_the_run_directory_or_where_the_plan_says(plan, tmp_path):
 
 
 def test_a_socket_path_that_would_be_too_long_goes_to_a_shorter_place(plan, runtime_dir):
-    name = "n" * (107 - len(f"{runtime_dir}/hopbed/0123abcd//control.sock") + 1)
+    name = "n" * (107 - len(f"{runtime_dir}/hopbed/{plan.run_id}//control.sock") + 1)
     [node] = plan.nodes
     folder = RunFolder.of(dataclasses.replace(plan, nodes=(dataclasses.replace(node, name=name),)))
     assert not folder.path.is_relative_to(runtime_dir)
@@ -69,13 +71,13 @@ def test_a_name_that_is_too_long_for_any_place_is_a_usage_error(plan):
 
 def test_a_second_run_of_the_same_id_is_a_machine_error(plan):
     RunFolder.of(plan).make(plan, OWNER)
-    with pytest.raises(errors.MachineError, match="0123abcd"):
+    with pytest.raises(errors.MachineError, match=plan.run_id):
         RunFolder.of(plan).make(plan, OWNER)
 
 
 def test_run_directories_tell_who_made_them(plan):
     RunFolder.of(plan).make(plan, OWNER)
-    [found] = [folder for folder in all_run_folders() if folder.path.name == "0123abcd"]
+    [found] = [folder for folder in all_run_folders() if folder.path.name == plan.run_id]
     assert found.owner == OWNER
 
 

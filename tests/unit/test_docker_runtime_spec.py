@@ -10,6 +10,7 @@ from orchestrator.runtimes.docker import spec
 from orchestrator.runtimes.docker.owner import Owner
 from orchestrator.runtimes.docker.run_folder import RunFolder
 from orchestrator.runtimes.plan_json import plan_from_json
+from orchestrator.topology.load import load
 from orchestrator.topology.plan import Dad, NodePlan, RoleName, RunPlan
 
 OLD = spec.Platform(api=(1, 41), has_optimistic_dad=True)
@@ -68,9 +69,23 @@ def test_container_tells_the_agent_its_name_owner_and_options():
     assert json.loads(env["HOPBED_OPTIONS"]) == {"address": "fd00::a", "dataplane": "auto"}
 
 
-def test_container_has_the_plans_capabilities_and_the_one_that_sets_up_its_interface():
-    assert container(plan(node(cap_add=("NET_RAW",))))["HostConfig"]["CapAdd"] == ["NET_ADMIN", "NET_RAW"]
-    assert container(plan(node(cap_add=("NET_ADMIN",))))["HostConfig"]["CapAdd"] == ["NET_ADMIN"]
+def test_container_has_the_capabilities_that_a_node_needs_and_those_of_the_plan_and_no_other():
+    plain, raw = (container(plan(node(cap_add=names)))["HostConfig"] for names in ((), ("NET_RAW",)))
+    assert plain["CapDrop"] == raw["CapDrop"] == ["ALL"]
+    assert tuple(plain["CapAdd"]) == spec.CAPABILITIES
+    assert set(raw["CapAdd"]) - set(plain["CapAdd"]) == {"NET_RAW"}
+
+
+def test_no_container_is_privileged_or_can_gain_privileges():
+    for config in (container(plan()), spec.bridge_config(plan(), OWNER, FOLDER)):
+        host = config["HostConfig"]
+        assert "Privileged" not in host
+        assert host["SecurityOpt"] == ["no-new-privileges:true"]
+
+
+def test_the_default_testbed_asks_compose_for_the_same_capabilities():
+    nodes = load(Path("compose.yaml")).nodes
+    assert {frozenset(node.cap_add) for node in nodes} == {frozenset({*spec.CAPABILITIES, "NET_RAW"})}
 
 
 @pytest.mark.parametrize(
@@ -159,5 +174,5 @@ def test_everything_carries_the_runs_labels():
 def test_the_bridges_place_is_in_the_hosts_network_and_no_service():
     asked = spec.bridge_config(plan(), OWNER, FOLDER)
     assert asked["HostConfig"]["NetworkMode"] == "host"
-    assert asked["HostConfig"]["CapAdd"] == ["NET_ADMIN", "NET_RAW"]
+    assert asked["HostConfig"]["CapAdd"] == sorted({*spec.CAPABILITIES, "NET_RAW"})
     assert not [label for label in asked["Labels"] if label.startswith("com.docker.compose")]

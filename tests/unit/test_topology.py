@@ -173,3 +173,30 @@ def test_a_node_that_is_not_there_is_refused():
 def test_a_run_may_take_some_of_the_nodes():
     plan = plan_run(load(ROOT / "compose.yaml"), owner=0, nodes=("peer-b", "peer-a"))
     assert [node.name for node in plan.nodes] == ["peer-a", "peer-b"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("cap_add: [CHOWN, ", "cap_add: [SYS_ADMIN, ", "services.terminal-a.cap_add.0"),
+        ("devices: [/dev/net/tun]", 'devices: ["/dev/sda"]', "services.peer-a.devices.0"),
+        ("devices: [/dev/net/tun]", 'devices: ["/dev/net/tun:/dev/sda"]', "services.peer-a.devices.0"),
+        ("init: true", "init: true\n  privileged: true", "services.terminal-a.privileged"),
+        ("init: true", 'init: true\n  volumes: ["/:/host"]', "services.terminal-a.volumes"),
+        ("init: true", "init: true\n  network_mode: host", "services.terminal-a.network_mode"),
+        ("init: true", "init: true\n  pid: host", "services.terminal-a.pid"),
+        ("sysctls: {net.", "sysctls: {kernel.core_pattern: x, net.", "services.terminal-a.sysctls"),
+        ("hopbed-node:bookworm", "somebody/miner", "services.terminal-a.image"),
+    ],
+)
+def test_a_file_from_somebody_else_gets_nothing_of_the_machine(refusal, old, new, where):
+    assert f": {where}: " in refusal(old, new)
+
+
+def test_another_image_is_run_only_if_the_user_trusts_it(refusal, tmp_path, monkeypatch):
+    said = refusal("hopbed-node:bookworm", "mine:1")
+    assert said.endswith("name hopbed-node, or set HOPBED_IMAGES=mine:1 if you trust it")
+    monkeypatch.setenv("HOPBED_IMAGES", "other:2, mine:1")
+    file = tmp_path / "compose.yaml"
+    file.write_text(DEFAULT.replace("hopbed-node:bookworm", "mine:1"))
+    assert {node.image for node in load(file).nodes} == {"mine:1"}

@@ -22,7 +22,20 @@ PYTHON = ("/opt/hopbed/bin/python",)
 """The interpreter in the node image."""
 ENTRY_POINT = "hopbed-node"
 _INIT = [*PYTHON, "-m", "nodes.container_init", ENTRY_POINT]
-_NET_ADMIN = "NET_ADMIN"
+_NET_RAW = "NET_RAW"
+CAPABILITIES = (
+    "CHOWN",  # sockets and logs are given to the user who owns the run
+    "DAC_OVERRIDE",  # the folders of a run are that user's alone, and the agent writes there
+    "FOWNER",  # the same folders: modes of files that are the user's
+    "KILL",  # the end of a command that changed its user, such as a session of sshd
+    "NET_ADMIN",  # addresses, routes, nftables, TUN, XFRM; the container sets up its own interface
+    "NET_BIND_SERVICE",  # IKE's port 500
+    "SETGID",  # sshd and dumpcap give up their privileges
+    "SETUID",
+    "SYS_CHROOT",  # so does sshd, into an empty folder
+)
+"""What every node has of the kernel's capabilities; NET_RAW besides where the compose file names it."""
+_HARDENING: dict[str, Any] = {"CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges:true"]}
 _ENDPOINT_SYSCTLS = "com.docker.network.endpoint.sysctls"
 _ENDPOINT_SYSCTLS_SINCE = (1, 46)
 """The API from which on an interface's sysctls belong to its endpoint (moby #47686, #48746)."""
@@ -109,8 +122,8 @@ def node_config(
         "Env": _environment(plan, node),
         "HostConfig": {
             "NetworkMode": network_name(plan),
-            # the container sets up its interface itself; in the other runtime, too, a node may
-            "CapAdd": sorted({*node.cap_add, _NET_ADMIN}),
+            "CapAdd": sorted({*node.cap_add, *CAPABILITIES}),
+            **_HARDENING,
             "Devices": [_device(text) for text in node.devices],
             "Sysctls": sysctls | dict(node.sysctls),
             "Init": node.init,
@@ -131,7 +144,8 @@ def bridge_config(plan: RunPlan, owner: Owner, folder: RunFolder) -> dict[str, A
         "Labels": labels.of_run(plan.run_id, owner, folder.path) | {labels.NODE: BRIDGE},
         "HostConfig": {
             "NetworkMode": "host",
-            "CapAdd": [_NET_ADMIN, "NET_RAW"],
+            "CapAdd": sorted({*CAPABILITIES, _NET_RAW}),
+            **_HARDENING,
             "Init": True,
             "Mounts": _mounts(plan, BRIDGE, folder),
         },

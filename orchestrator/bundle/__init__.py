@@ -1,0 +1,1 @@
+"""The failure bundle: one file that a user attaches to a bug report."""

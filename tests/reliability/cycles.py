@@ -1,0 +1,59 @@
+"""Brings the default testbed up and down hundreds of times in one process: ``make soak-cycles``."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import sys
+import time
+from pathlib import Path
+
+import anyio
+from resources import Sample, curves, sample, trends
+
+from orchestrator.testbed import Testbed
+
+_SLACK = {"rss_kib": 8192, "threads": 2}
+"""What may come and go: the allocator's, and worker threads; nothing else may."""
+
+
+async def cycles(runtime: str, count: int) -> list[Sample]:
+    """The samples after each cycle."""
+    started = time.monotonic()
+    found = []
+    for _ in range(count):
+        async with Testbed.from_compose("compose.yaml", runtime=runtime) as bed:
+            run_id = bed.plan.run_id
+        gc.collect()
+        found.append(sample(started, run_id))
+    return found
+
+
+def main() -> None:
+    """Run the cycles, print the trend of each figure, and fail if one grows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runtime", choices=("namespaces", "docker"), default="namespaces")
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--out", type=Path, help="a folder for the samples and the curves")
+    asked = parser.parse_args()
+    samples = anyio.run(cycles, asked.runtime, asked.count)
+    if asked.out is not None:
+        asked.out.mkdir(parents=True, exist_ok=True)
+        (asked.out / "samples.json").write_text(json.dumps([one._asdict() for one in samples]))
+        (asked.out / "curves.html").write_text(curves(samples, f"{asked.count} cycles in {asked.runtime}"))
+    each = samples[-1].seconds / asked.count
+    print(f"{asked.count} cycles in {asked.runtime}, {each:.2f} s each\n")
+    print("| figure | first fifth | last fifth | peak | flat |\n|---|---|---|---|---|")
+    grown = False
+    for trend in trends(samples):
+        flat = trend.is_flat(tolerance=0.05, slack=_SLACK.get(trend.name, 0))
+        grown |= not flat
+        print(
+            f"| {trend.name} | {trend.first:g} | {trend.last:g} | {trend.peak:g} | {'yes' if flat else 'NO'} |"
+        )
+    sys.exit(grown)
+
+
+if __name__ == "__main__":
+    main()
