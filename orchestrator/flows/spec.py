@@ -49,6 +49,8 @@ class FlowSpec:
         count: end after this many probes; with ``None``, when stopped.
         port: the port to receive on; 0 for any free one.
         congestion: the congestion control of a stream; None is the node's default, and with QUIC cubic.
+        by_packets: the times of a TCP flow are those of its packets, where there are captures; else those
+            at which its application had the records, as with other streams.
 
     Raises:
         ParameterError: a value is out of its range.
@@ -65,6 +67,7 @@ class FlowSpec:
     count: int | None = None
     port: int = 0
     congestion: str | None = None
+    by_packets: bool = True
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -126,6 +126,7 @@ class _Reconciliation:
         """The flow, over TCP with the times of its packets; to be called after :meth:`result`."""
         if (
             self._flow.spec.transport is not Transport.TCP
+            or not self._flow.spec.by_packets
             or not self._destination.has_one_clock
             or self._arriving is None
         ):

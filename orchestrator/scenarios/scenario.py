@@ -34,6 +34,7 @@ class Scenario(Generic[P]):
         play: acts on the testbed that is up, and says on the stage what was expected and measured; it calls
             ``stage.begin_faults()`` where the faults that were asked for are to begin.
         inspect: looks at the captures when the play is over, and says what they show.
+        snaplen: the octets of each packet to keep in the captures; None keeps all.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Scenario(Generic[P]):
     parameters: type[P]
     play: Callable[[Stage, P], Awaitable[None]]
     inspect: Callable[[Stage, P], None] | None = None
+    snaplen: int | None = None
 
     def parse(self, given: Iterable[str]) -> P:
         """The parameters from ``name=value`` words.
