@@ -100,25 +100,25 @@ class Hop(Hopping, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeout: Timeout = 30.0
 
 
-class ServiceOutcome(Struct, frozen=True, kw_only=True):
-    """What became of a service in a hop; ``service`` is such as ``tcp [fd00::1]:5000 > [fd00::2]:80``."""
-
-    service: str
-    outcome: OutcomeName
-
-
 class Hopped(Struct, frozen=True, kw_only=True):
-    """The result of ``terminal.hop``, and the data of the event ``hop.closed``.
+    """The result of ``terminal.hop``, and the data of the event ``hop.closed`` (:mod:`.phases`).
 
-    ``phases_ms`` are the times from one step to the next, by the name of the step that they led to: such as
-    ``address``, ``answered``, ``prepared``, ``switched``, ``closed``; and ``total``.
+    Attributes:
+        phases_ms: when each phase was reached, ms after the hop began.
+        outcomes: how many services had which outcome.
+        partners: what became of the exchange with each partner.
+        retired: whether the first address is gone; it is not while services are kept on it.
     """
 
     hop: int
     first: str
     second: str
     phases_ms: dict[str, float]
-    services: tuple[ServiceOutcome, ...] = ()
+    rtt_ms: float | None = None
+    grace_ms: float = 0.0
+    outcomes: dict[str, int] = {}
+    partners: dict[str, str] = {}
+    retired: bool = True
 
 
 class AddressState(Struct, frozen=True, kw_only=True):
