@@ -6,8 +6,9 @@ something and brings a list of actions. Rules for whoever carries them out:
 * in their order, each finished before the next: a mapping stands before the message that relies on it;
 * a :class:`Rewrite` is one transaction: all of it or none of it;
 * every action is idempotent: it says what is to be, so that it may be repeated after a restart;
-* one that cannot be carried out is told to the core (``address_refused`` for :class:`AddAddress`,
-  ``rewrite_failed`` for :class:`Rewrite`), which takes the hop back;
+* one that cannot be carried out is told to the core (``address_refused`` for :class:`AddAddress`); after a
+  :class:`Rewrite` that failed the messages of the same call are not sent, and ``rewrite_failed`` is the next call:
+  the core takes the step back;
 * the state is written (``snapshot()``) *before* the actions of a call are carried out, so that what was done
   is never ahead of what is known.
 
@@ -149,14 +150,18 @@ class ReleaseIdentity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeepAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Keep the address valid and deprecated until then (ns of the clock), adding it again where it is gone."""
+    """Keep the address valid and deprecated until then (ns of the clock); add it again where it is gone."""
 
     address: IPv6Address
     until: int
 
 
 class RetireAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """The hop is closed: take the address from the interface, and drop what still comes to it from the wire."""
+    """The hop is closed: take the address off the interface.
+
+    What still comes to it from the wire is dropped, and so is what would leave with it: sockets that the inventory
+    does not show may bear it.
+    """
 
     address: IPv6Address
 
@@ -180,7 +185,7 @@ class CloseSockets(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RefreshFlows(msgspec.Struct, frozen=True):
-    """Take the inventory at once: the partner spoke of a flow that it did not show yet."""
+    """Take the inventory at once, and call ``flows_changed`` also where nothing changed."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,7 +250,7 @@ class Inputs(Protocol):
         """A message came, any octets: the data of one option, or a datagram."""
 
     def unrecognised(self, error: Unrecognised, source: IPv6Address, quoted: bytes, now: int) -> list[Action]:
-        """An ICMPv6 error came; ``quoted`` is the packet that it quotes, from that packet's IPv6 header on."""
+        """An ICMPv6 error came; ``quoted`` is the packet that it quotes, from its IPv6 header on."""
 
     def flows_changed(self, began: Sequence[Service], ended: Sequence[Flow], now: int) -> list[Action]:
         """The inventory found services, or no longer finds them."""

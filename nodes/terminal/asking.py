@@ -1,0 +1,339 @@
+"""The first terminal's side of an exchange: what it sends, and what answers change. No I/O.
+
+Nothing is sent once: what is pending is repeated until it is answered or its time is over, and every answer may come
+twice, late, or in another order.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv6Address
+
+from nodes.terminal.actions import Carriage, Outcome, Send
+from nodes.terminal.hops import Exchange, Hop, Item, Proof, Step, Steps
+from nodes.terminal.keys import ContextKeys, Direction, Leg
+from nodes.terminal.message import (
+    MOST_IDS,
+    MOST_SERVICES,
+    Capability,
+    Code,
+    Kind,
+    Lifetimes,
+    Listed,
+    Message,
+    encode,
+    portions,
+)
+from nodes.terminal.plan import NS_PER_MS, capability
+from nodes.terminal.surroundings import Surroundings
+
+MOST_MS = 0xFFFFFFFF
+_QUICK_TRIES = 8
+_CLOSE_TRIES = 12
+
+Addresses = tuple[IPv6Address, IPv6Address]
+
+
+class Asking:
+    """Sends an exchange's messages and takes their answers."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._in = surroundings
+        self.steps = Steps()
+        self._keys: dict[int, ContextKeys] = {}
+
+    def keys(self, exchange: Exchange) -> ContextKeys:
+        """The exchange's keys."""
+        found = self._keys.get(exchange.context)
+        if found is None:
+            found = self._in.pairs[exchange.pair].keys.context(exchange.context)
+            self._keys[exchange.context] = found
+        return found
+
+    def forget(self, exchange: Exchange) -> None:
+        """The exchange is over."""
+        self.steps.forget(exchange)
+        self._keys.pop(exchange.context, None)
+
+    # what is sent
+
+    def send_pending(self, hop: Hop, exchange: Exchange, now: int) -> None:
+        """Send all that is not answered, and say when to send it again."""
+        sent = self._send_requests(hop, exchange, now)
+        sent = self._send_backups(hop, exchange, now) or sent
+        sent = self._send_switches(hop, exchange, now) or sent
+        sent = self._send_close(hop, exchange, now) or sent
+        if not sent:
+            exchange.next_send = None
+            return
+        settings = self._in.settings
+        wait = self._in.random.randint(settings.retry_least, settings.retry_most)
+        if exchange.tries > _QUICK_TRIES:
+            wait = min(wait << min(exchange.tries - _QUICK_TRIES, 16), settings.retry_slow)
+        exchange.tries += 1
+        exchange.next_send = now + wait
+
+    def _send_requests(self, hop: Hop, exchange: Exchange, now: int) -> bool:
+        if exchange.failed is not None or exchange.closing is not None:
+            return False
+        groups = self._grouped(self.steps.at(exchange, Step.ASKING), from_second=None)
+        if not groups and exchange.answered is None:
+            groups = self._to_pair(exchange, hop.first)
+        for (source, destination), items in groups.items():
+            for portion in portions(items, MOST_SERVICES) or [[]]:
+                self._send(
+                    exchange,
+                    Leg.FIRST,
+                    (source, destination),
+                    now,
+                    Kind.UPDATE_REQUEST,
+                    flags=capability(source, hop.second)
+                    | (Capability.PORTS if self._in.settings.move_ports else Capability.NONE),
+                    services=tuple(filter(None, map(self._listed, portion))),
+                    sealed=exchange.sealed,
+                    lifetimes=Lifetimes(_ms(hop.due - now), _ms(hop.duration)),
+                )
+        if groups and exchange.request_sent is None:
+            exchange.request_sent = now
+        if groups and exchange.asked is None:
+            exchange.asked = now
+        return bool(groups)
+
+    def _send_backups(self, hop: Hop, exchange: Exchange, now: int) -> bool:
+        if exchange.failed is not None or exchange.closing is not None or exchange.answered is None:
+            return False
+        by_proof: dict[IPv6Address, list[Item]] = defaultdict(list)
+        for item in self.steps.at(exchange, Step.SUPPORTED):
+            if item.asked_from is not None:
+                by_proof[item.asked_from].append(item)
+        if (
+            not by_proof
+            and exchange.prepared is None
+            and not self.steps.any(exchange, Step.ASKING)
+            and exchange.proofs
+        ):
+            by_proof[exchange.proofs[-1].address] = []
+        for asked_from, items in by_proof.items():
+            cookie = next((one.cookie for one in exchange.proofs if one.address == asked_from), None)
+            if cookie is None:
+                continue
+            cookies = (cookie,) if exchange.proof is None else (cookie, exchange.proof)
+            groups = self._grouped(items, hop.second) if items else self._to_pair(exchange, hop.second)
+            for addresses, group in groups.items():
+                for portion in portions(group, MOST_IDS) or [[]]:
+                    self._send(
+                        exchange,
+                        Leg.SECOND,
+                        addresses,
+                        now,
+                        Kind.BACKUP_REQUEST,
+                        lifetimes=Lifetimes(_ms(hop.due - now), _ms(hop.duration)),
+                        cookies=cookies,
+                        ids=tuple(item.id for item in portion),
+                    )
+        if by_proof and exchange.backup_sent is None:
+            exchange.backup_sent = now
+        if by_proof and exchange.lease is None:
+            exchange.lease = now + max(hop.due - now, 0) + self._in.settings.hold // 2
+        return bool(by_proof)
+
+    def _send_switches(self, hop: Hop, exchange: Exchange, now: int) -> bool:
+        if exchange.failed is not None or exchange.closing is not None:
+            return False
+        items = self.steps.at(exchange, Step.SWITCHING)
+        groups = self._grouped(items, hop.second)
+        if not groups and exchange.switched is not None and exchange.acknowledged is None:
+            groups = self._to_pair(exchange, hop.second)
+        for addresses, group in groups.items():
+            for portion in portions(group, MOST_IDS) or [[]]:
+                ids = tuple(item.id for item in portion)
+                self._send(exchange, Leg.SECOND, addresses, now, Kind.SWITCH, ids=ids)
+        if groups and exchange.switch_sent is None:
+            exchange.switch_sent = now
+        return bool(groups)
+
+    def _send_close(self, hop: Hop, exchange: Exchange, now: int) -> bool:
+        if exchange.closing is None or exchange.closed is not None:
+            return False
+        for addresses in self._to_pair(exchange, hop.second):
+            self._send(exchange, Leg.SECOND, addresses, now, Kind.CLOSE)
+        return True
+
+    def _grouped(self, items: Iterable[Item], from_second: IPv6Address | None) -> dict[Addresses, list[Item]]:
+        """Services by the addresses that their messages bear: from where they are now, or from the second address."""
+        groups: dict[Addresses, list[Item]] = defaultdict(list)
+        for item in items:
+            tracked = self._in.services.get(item.flow)
+            if tracked is not None:
+                out = tracked.out
+                groups[from_second or out.local.address, out.remote.address].append(item)
+        return groups
+
+    def _to_pair(self, exchange: Exchange, source: IPv6Address) -> dict[Addresses, list[Item]]:
+        """A message that is about no service: to where the partner is now."""
+        address = self._in.pairs[exchange.pair].address
+        for item in exchange.items[-8:]:  # a service knows better
+            tracked = self._in.services.get(item.flow)
+            if tracked is not None and tracked.ended is None:
+                address = tracked.remote.current.address
+        return {} if address is None else {(source, address): []}
+
+    def _listed(self, item: Item) -> Listed | None:
+        tracked = self._in.services.get(item.flow)
+        if tracked is None:
+            return None
+        out = tracked.out
+        return Listed(item.id, item.flow.protocol, out.local.port, out.remote.port)
+
+    def _send(
+        self, exchange: Exchange, leg: Leg, addresses: Addresses, now: int, kind: Kind, **fields: object
+    ) -> None:
+        keys = self.keys(exchange)
+        numbering = exchange.numbering[leg - 1]
+        if numbering.began < 0:
+            numbering.began = now
+        message = Message(kind=kind, context=keys.on(leg), sequence=numbering.next(now), **fields)  # type: ignore[arg-type]
+        octets = encode(message)
+        whole = octets + keys.mac(leg, Direction.FORWARD, *addresses, octets)
+        for carriage in self._carriages(exchange, now):
+            self._in.outbox.act(
+                Send(source=addresses[0], destination=addresses[1], message=whole, carriage=carriage)
+            )
+
+    def _carriages(self, exchange: Exchange, now: int) -> Iterator[Carriage]:
+        """By the one that works; by both while none has and the first had its time."""
+        yield exchange.carriage
+        if (
+            self._in.settings.fallback
+            and exchange.carriage is Carriage.OPTION
+            and exchange.answered is None
+            and (
+                exchange.option_unknown is not None
+                or now - exchange.waiting >= self._in.settings.fallback_after
+            )
+        ):
+            yield Carriage.UDP
+
+    # what answers change
+
+    def take_answer(
+        self, exchange: Exchange, destination: IPv6Address, message: Message, carriage: Carriage, now: int
+    ) -> None:
+        """Take a message of the partner that is authentic and new."""
+        pair = self._in.pairs[exchange.pair]
+        pair.carriage = exchange.carriage = carriage
+        pair.silent = False
+        if message.kind is Kind.UPDATE_RESPONSE:
+            self._take_response(exchange, destination, message, now)
+        elif message.kind is Kind.BACKUP_RESPONSE:
+            self._take_backup_response(exchange, message, now)
+        elif message.kind is Kind.SWITCH_ACK:
+            self._take_switch_ack(exchange, message, now)
+        elif message.kind is Kind.CLOSE:
+            if exchange.closing is not None and exchange.closed is None:
+                exchange.closed = now
+        elif message.kind is Kind.ERROR:
+            self._take_error(exchange, message, now)
+
+    def _take_response(
+        self, exchange: Exchange, destination: IPv6Address, message: Message, now: int
+    ) -> None:
+        if exchange.answered is None:
+            exchange.answered = now
+        exchange.unrecognised = None
+        exchange.measured(exchange.request_sent, now)
+        for cookie in message.cookies[:1]:
+            exchange.proofs = [one for one in exchange.proofs if one.address != destination]
+            exchange.proofs.append(Proof(address=destination, cookie=cookie))
+            del exchange.proofs[:-8]
+        for result in message.results:
+            if result.id == 0:
+                self._refuse_all(exchange, result.code, now)
+                return
+            item = exchange.item(result.id)
+            if item is None or item.step is not Step.ASKING:
+                continue
+            if result.code == Code.SUPPORTED:
+                item.asked_from = destination
+                self.steps.move(exchange, item, Step.SUPPORTED, now)
+            else:
+                self.settle(exchange, item, Outcome.REFUSED, _reason(result.code), now)
+        if not self.steps.any(exchange, Step.ASKING):
+            exchange.request_sent = None
+        self.progress(exchange, now)
+
+    def _take_backup_response(self, exchange: Exchange, message: Message, now: int) -> None:
+        if exchange.closing is not None:
+            return
+        exchange.measured(exchange.backup_sent, now)
+        if exchange.prepared is None:
+            exchange.prepared = now
+        for result in message.results:
+            item = exchange.item(result.id)
+            if item is None or item.step is not Step.SUPPORTED:
+                continue
+            if result.code == Code.SUPPORTED:
+                self.steps.move(exchange, item, Step.PREPARED, now)
+            else:
+                self.settle(exchange, item, Outcome.REFUSED, _reason(result.code), now)
+        if not self.steps.any(exchange, Step.SUPPORTED):
+            exchange.backup_sent = None
+        self.progress(exchange, now)
+
+    def _take_switch_ack(self, exchange: Exchange, message: Message, now: int) -> None:
+        exchange.measured(exchange.switch_sent, now)
+        for number in message.ids:
+            item = exchange.item(number)
+            if item is not None and item.step is Step.SWITCHING:
+                self.steps.move(exchange, item, Step.SWITCHED, now)
+                item.outcome = Outcome.HOPPED
+        if not self.steps.any(exchange, Step.SWITCHING):
+            exchange.switch_sent = None
+            if exchange.switched is not None:
+                exchange.acknowledged = now
+        self.progress(exchange, now)
+
+    def _take_error(self, exchange: Exchange, message: Message, now: int) -> None:
+        code = next((result.code for result in message.results if result.id == 0), None)
+        if code == Code.COOKIE_NEEDED and message.cookies and exchange.prepared is None:
+            exchange.measured(exchange.backup_sent, now)
+            exchange.backup_sent = None
+            if exchange.proof != message.cookies[0]:
+                exchange.proof = message.cookies[0]
+                self.progress(exchange, now)
+        elif code is not None and code != Code.COOKIE_NEEDED:
+            self._refuse_all(exchange, code, now)
+
+    def _refuse_all(self, exchange: Exchange, code: int, now: int) -> None:
+        for item in self.steps.at(exchange, Step.ASKING, Step.SUPPORTED):
+            self.settle(exchange, item, Outcome.REFUSED, _reason(code), now)
+        if exchange.prepared is None:
+            exchange.failed = Outcome.REFUSED
+
+    def settle(self, exchange: Exchange, item: Item, outcome: Outcome, reason: str, now: int) -> None:
+        """Decide what becomes of a service; nothing more is done for it in this hop."""
+        self.steps.move(exchange, item, Step.OVER, now)
+        item.outcome = outcome
+        item.reason = reason
+
+    def progress(self, exchange: Exchange, now: int) -> None:
+        """What is pending now is new: it goes out at once, with all its tries before it."""
+        exchange.waiting = now
+        exchange.tries = 0
+        exchange.next_send = now
+
+    def close_tried(self, exchange: Exchange) -> bool:
+        """Whether the close was sent often enough."""
+        return exchange.tries > _CLOSE_TRIES
+
+
+def _ms(duration: int | None) -> int:
+    return MOST_MS if duration is None else min(max(duration, 0) // NS_PER_MS, MOST_MS)
+
+
+def _reason(code: int) -> str:
+    try:
+        return Code(code).name.lower().replace("_", " ")
+    except ValueError:
+        return f"code {code}"
