@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from nodes import errors
-from orchestrator.scenarios import rekey, tunnel
+from orchestrator.scenarios import address_hop, rekey, tunnel
 from orchestrator.scenarios.scenario import Scenario
 
 SCENARIOS: Mapping[str, Scenario[Any]] = {
-    scenario.name: scenario for scenario in (tunnel.SCENARIO, rekey.SCENARIO)
+    scenario.name: scenario for scenario in (tunnel.SCENARIO, rekey.SCENARIO, address_hop.SCENARIO)
 }
 
 

@@ -78,5 +78,7 @@ class Scenario(Generic[P]):
                 raise errors.ParameterError(
                     f"{self.name}: there is no parameter {name!r}; it has {known}"
                 ) from None
-            what = found["msg"][:1].lower() + found["msg"][1:]
-            raise errors.ParameterError(f"{self.name}: {name}={found.get('input')}: {what}") from None
+            message = found["msg"].removeprefix("Value error, ")
+            what = message[:1].lower() + message[1:]
+            which = f"{name}={found.get('input')}: " if name else ""  # else it is about several together
+            raise errors.ParameterError(f"{self.name}: {which}{what}") from None

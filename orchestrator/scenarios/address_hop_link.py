@@ -1,0 +1,69 @@
+"""The link of the scenario ``address-hop``: prefixes to hop to, and addresses that stay.
+
+Beside the addresses that hop each terminal has one in a prefix of its own that nobody touches: the same
+traffic between these, at the same time, through the same kernels, is the undisturbed run beside the hops.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from nodes import INTERFACE
+from nodes.events import Event
+from orchestrator.node import Node
+from orchestrator.tasks import gather
+from orchestrator.testbed import Testbed
+from orchestrator.topology.plan import RunPlan
+
+_SITE = 48
+_HOP_SUBNET = 0x100
+_STEADY_SUBNET = 0xF00
+_ADVERTISED_SUBNET = 0x800
+HOP_PREFIXES = 8
+LINK_ADDRESS = "node.link-address"
+
+
+def subnet(plan: RunPlan, number: int) -> ipaddress.IPv6Network:
+    """A prefix of 64 bits of the run's own /48."""
+    site = plan.network.supernet(new_prefix=_SITE) if plan.network.prefixlen > _SITE else plan.network
+    return ipaddress.IPv6Network((int(site.network_address) | number << 64, 64))
+
+
+def hop_prefixes(plan: RunPlan) -> tuple[ipaddress.IPv6Network, ...]:
+    """The prefixes that addresses hop to."""
+    return tuple(subnet(plan, _HOP_SUBNET + number) for number in range(HOP_PREFIXES))
+
+
+def advertised_prefix(plan: RunPlan, number: int) -> ipaddress.IPv6Network:
+    """The prefix that the router advertises for the hop of this number."""
+    return subnet(plan, _ADVERTISED_SUBNET + number % (_STEADY_SUBNET - _ADVERTISED_SUBNET))
+
+
+def steady_address(plan: RunPlan, node: str) -> ipaddress.IPv6Address:
+    """The address of a node that stays."""
+    below = int(plan.node(node).address.ip) & (1 << 64) - 1
+    return subnet(plan, _STEADY_SUBNET)[below]
+
+
+async def prepare(bed: Testbed, nodes: list[Node]) -> None:
+    """Give every node its address that stays, and the routes by which the link's prefixes are on-link.
+
+    Publishes each node's link address, ``node.link-address``.
+    """
+
+    async def one(node: Node) -> None:
+        address = f"{steady_address(bed.plan, node.name)}/64"
+        words = [f"-6 address add {address} dev {INTERFACE} nodad"]
+        words += [f"-6 route replace {prefix} dev {INTERFACE}" for prefix in hop_prefixes(bed.plan)]
+        await node.exec(["ip", "-batch", "-"], stdin="\n".join(words).encode() + b"\n")
+        shown = await node.exec(["cat", f"/sys/class/net/{INTERFACE}/address"])
+        bed.events.say(LINK_ADDRESS, node=node.name, mac=shown.stdout.decode().strip())
+
+    await gather([one(node) for node in nodes])
+
+
+def link_address(events: Iterable[Event], node: str) -> bytes:
+    """A node's address on the link, from the events."""
+    found = next(event for event in events if (event.kind, event.node) == (LINK_ADDRESS, node))
+    return bytes.fromhex(found.data["mac"].replace(":", ""))
