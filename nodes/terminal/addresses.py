@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import errno
 import socket
 import time
@@ -21,6 +20,7 @@ from pyroute2.netlink.rtnl import RTMGRP_IPV6_IFADDR
 from nodes import INTERFACE, errors
 from nodes.terminal.actions import RefusedAddress
 from nodes.terminal.link_addresses import AddressChange, LinkAddresses, Said, whole_seconds
+from nodes.terminal.plan import Dad
 
 _NODAD, _OPTIMISTIC, _NO_PREFIX_ROUTE = 0x02, 0x04, 0x200
 _LOCAL_TABLE, _MAIN_TABLE = 255, 254
@@ -31,14 +31,6 @@ _PREFIX = 64
 _HELD_PRIORITY, _STANDING_PRIORITY = 2048, 2048
 """Behind the kernel's own routes, which come and go with an address."""
 _SYSCTL = Path("/proc/sys/net/ipv6/conf")
-
-
-class Dad(enum.StrEnum):
-    """Duplicate address detection of the addresses that are added."""
-
-    NODAD = "nodad"
-    OPTIMISTIC = "optimistic"
-    FULL = "full"
 
 
 class AddressRefusedError(errors.NodeError):
@@ -73,12 +65,13 @@ class Addresses:
 
     Attributes:
         known: the interface's addresses as of the last event.
+        dad: the policy that holds.
     """
 
     def __init__(self, interface: str = INTERFACE, *, dad: Dad | None = None) -> None:
         self.known = LinkAddresses()
         self._interface = interface
-        self._dad = dad or interface_dad(interface)
+        self.dad = dad or interface_dad(interface)
         self._index = 0
         self._netlink: AsyncIPRoute
         self._events: AsyncIPRoute
@@ -134,7 +127,7 @@ class Addresses:
                 RefusedAddress.NOT_ON_LINK,
                 f"{address}: its prefix is not on the link; terminal.link says which prefixes are",
             )
-        flags = {Dad.NODAD: _NODAD, Dad.OPTIMISTIC: _OPTIMISTIC, Dad.FULL: 0}[self._dad]
+        flags = {Dad.NODAD: _NODAD, Dad.OPTIMISTIC: _OPTIMISTIC, Dad.FULL: 0}[self.dad]
         try:
             await self._set(address, flags, whole_seconds(preferred), whole_seconds(valid))
         except NetlinkError as error:

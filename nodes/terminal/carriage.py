@@ -147,21 +147,28 @@ class Messages:
             (str(order.destination), UDP_PORT),
         )
 
-    def received(self) -> Iterator[Received]:
-        """Messages that came, not more than :data:`AT_ONCE` by each carriage."""
+    def received(self, readable: socket.socket) -> Iterator[Received]:
+        """Messages that came in this socket, not more than :data:`AT_ONCE`."""
+        if readable is self._packets:
+            return self._options()
+        return self._in_datagrams() if readable is self._datagrams else iter(())
+
+    def _options(self) -> Iterator[Received]:
         for _ in range(AT_ONCE):
             try:
                 packet, (_, _, _, _, lladdr) = self._packets.recvfrom(_LONGEST)
             except (BlockingIOError, InterruptedError):
-                break
+                return
             found = self._option(packet, lladdr)
             if found is not None:
                 yield found
+
+    def _in_datagrams(self) -> Iterator[Received]:
         for _ in range(AT_ONCE):
             try:
                 message, ancillary, _, source = self._datagrams.recvmsg(_LONGEST, 64)
             except (BlockingIOError, InterruptedError):
-                break
+                return
             except OSError:
                 continue  # an ICMPv6 error about a datagram of ours; the raw socket has it
             for level, kind, data in ancillary:
@@ -185,9 +192,9 @@ class Messages:
         source, destination = IPv6Address(packet[8:24]), IPv6Address(packet[24:40])
         return Received(source, destination, message, Carriage.OPTION, lladdr.hex(":") if lladdr else None)
 
-    def errors(self) -> Iterator[ErrorReceived]:
-        """ICMPv6 errors that say that something was not known, not more than :data:`AT_ONCE`."""
-        for _ in range(AT_ONCE):
+    def errors(self, readable: socket.socket) -> Iterator[ErrorReceived]:
+        """ICMPv6 errors in this socket that say that something was not known, not more than :data:`AT_ONCE`."""
+        for _ in range(AT_ONCE if readable is self._errors else 0):
             try:
                 message, source = self._errors.recvfrom(_LONGEST)
             except (BlockingIOError, InterruptedError):

@@ -106,6 +106,10 @@ class Terminal:
         """Which services support updating from now on; what was answered stays."""
         self._in.policy = policy
 
+    def configure(self, settings: Settings) -> None:
+        """Times and options from now on; bounds of tables stay as they were."""
+        self._in.settings = settings
+
     def schedule(self, plan: HopPlan, now: int) -> list[Action]:
         """Hop by this plan from now on, in place of the one before.
 
@@ -264,6 +268,10 @@ class Terminal:
     def rewritings(self) -> list[Rewriting]:
         """See :class:`~nodes.terminal.actions.Inputs`."""
         return [rewriting for one in self._in.services if not (rewriting := one.rewriting()).over]
+
+    def flows(self) -> list[Flow]:
+        """The services that are known, those aside that ended."""
+        return [one.flow for one in self._in.services if one.ended is None]
 
     # state
 

@@ -48,6 +48,16 @@ class SetPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     silent: bool = False
 
 
+class Link(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The parameter of ``terminal.link``: prefixes that are on the link beside those that the node has a route to."""
+
+    prefixes: Annotated[tuple[str, ...], Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        for prefix in self.prefixes:
+            ipaddress.IPv6Network(prefix)
+
+
 class Hopping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How hops go: what ``terminal.schedule`` and ``terminal.hop`` have in common.
 

@@ -65,12 +65,16 @@ def table() -> list[Message]:
         "learning_in": ("filter", PREROUTING, PRIORITY + 1, _learning(RECEIVED, partner_at=8)),
         "learning_out": ("filter", OUTPUT, PRIORITY - 1, _learning(SENT, partner_at=24)),
     }
-    dynamic = {"key": KEY, "flags": SetFlag.DYNAMIC, "size": MOST_LEARNED, "timeout_ms": UDP_TIMEOUT_MS}
     messages = [new_table(TABLE), delete_table(TABLE), new_table(TABLE)]
     messages += [new_set(TABLE, name, key=KEY, data=DATA) for name in MAPS]
     messages += [new_set(TABLE, CLOSED, key=KEY), new_set(TABLE, RETIRED, key=16)]
     messages += [new_set(TABLE, GONE, key=16, timeout_ms=GONE_TIMEOUT_MS), new_set(TABLE, PARTNERS, key=PREFIX)]
-    messages += [new_set(TABLE, name, **dynamic) for name in LEARNED]
+    messages += [
+        new_set(
+            TABLE, name, key=KEY, flags=SetFlag.DYNAMIC, size=MOST_LEARNED, timeout_ms=UDP_TIMEOUT_MS
+        )
+        for name in LEARNED
+    ]
     for name, (type_, hook, priority, _) in chains.items():
         messages.append(new_base_chain(TABLE, name, type_=type_, hook=hook, priority=priority))
     for name, (_, _, _, rules) in chains.items():
