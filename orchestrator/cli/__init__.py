@@ -9,8 +9,10 @@ from orchestrator.cli.bed import down, exec_, ps, shell, up
 from orchestrator.cli.capture import capture
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.fault import fault
+from orchestrator.cli.hop import hop
 from orchestrator.cli.impair import impair
 from orchestrator.cli.scenario import ab, list_, run
+from orchestrator.cli.watch import watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -24,7 +26,8 @@ def hopbed() -> None:
 
 
 _VERBS = (
-    up, down, ps, exec_, shell, run, ab, list_, replay, report, bundle, doctor, capture, fault, impair,
+    up, down, ps, exec_, shell, watch, hop, run, ab, list_, replay, report, bundle, doctor, capture, fault,
+    impair,
 )  # fmt: skip
 for _verb in _VERBS:
     hopbed.add_command(_verb)
