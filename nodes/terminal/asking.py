@@ -94,8 +94,6 @@ class Asking:
                     sealed=exchange.sealed,
                     lifetimes=Lifetimes(_ms(hop.due - now), _ms(hop.duration)),
                 )
-        if groups and exchange.request_sent is None:
-            exchange.request_sent = now
         if groups and exchange.asked is None:
             exchange.asked = now
         return bool(groups)
@@ -132,8 +130,6 @@ class Asking:
                         cookies=cookies,
                         ids=tuple(item.id for item in portion),
                     )
-        if by_proof and exchange.backup_sent is None:
-            exchange.backup_sent = now
         if by_proof and exchange.lease is None:
             exchange.lease = now + max(hop.due - now, 0) + self._in.settings.hold // 2
         return bool(by_proof)
@@ -149,8 +145,6 @@ class Asking:
             for portion in portions(group, MOST_IDS) or [[]]:
                 ids = tuple(item.id for item in portion)
                 self._send(exchange, Leg.SECOND, addresses, now, Kind.SWITCH, ids=ids)
-        if groups and exchange.switch_sent is None:
-            exchange.switch_sent = now
         return bool(groups)
 
     def _send_close(self, hop: Hop, exchange: Exchange, now: int) -> bool:
@@ -224,6 +218,9 @@ class Asking:
         pair = self._in.pairs[exchange.pair]
         pair.carriage = exchange.carriage = carriage
         pair.silent = False
+        exchange.measure(
+            Leg.FIRST if message.kind is Kind.UPDATE_RESPONSE else Leg.SECOND, message.answered, now
+        )
         if message.kind is Kind.UPDATE_RESPONSE:
             self._take_response(exchange, destination, message, now)
         elif message.kind is Kind.BACKUP_RESPONSE:
@@ -242,7 +239,6 @@ class Asking:
         if exchange.answered is None:
             exchange.answered = now
         exchange.unrecognised = None
-        exchange.measured(exchange.request_sent, now)
         for cookie in message.cookies[:1]:
             exchange.proofs = [one for one in exchange.proofs if one.address != destination]
             exchange.proofs.append(Proof(address=destination, cookie=cookie))
@@ -259,14 +255,11 @@ class Asking:
                 self.steps.move(exchange, item, Step.SUPPORTED, now)
             else:
                 self.settle(exchange, item, Outcome.REFUSED, _reason(result.code), now)
-        if not self.steps.any(exchange, Step.ASKING):
-            exchange.request_sent = None
         self.progress(exchange, now)
 
     def _take_backup_response(self, exchange: Exchange, message: Message, now: int) -> None:
         if exchange.closing is not None:
             return
-        exchange.measured(exchange.backup_sent, now)
         if exchange.prepared is None:
             exchange.prepared = now
         for result in message.results:
@@ -277,28 +270,24 @@ class Asking:
                 self.steps.move(exchange, item, Step.PREPARED, now)
             else:
                 self.settle(exchange, item, Outcome.REFUSED, _reason(result.code), now)
-        if not self.steps.any(exchange, Step.SUPPORTED):
-            exchange.backup_sent = None
         self.progress(exchange, now)
 
     def _take_switch_ack(self, exchange: Exchange, message: Message, now: int) -> None:
-        exchange.measured(exchange.switch_sent, now)
+        news = exchange.switched is not None and exchange.acknowledged is None
         for number in message.ids:
             item = exchange.item(number)
             if item is not None and item.step is Step.SWITCHING:
                 self.steps.move(exchange, item, Step.SWITCHED, now)
                 item.outcome = Outcome.HOPPED
-        if not self.steps.any(exchange, Step.SWITCHING):
-            exchange.switch_sent = None
-            if exchange.switched is not None:
-                exchange.acknowledged = now
-        self.progress(exchange, now)
+                news = True
+        if news and exchange.switched is not None and not self.steps.any(exchange, Step.SWITCHING):
+            exchange.acknowledged = now
+        if news:
+            self.progress(exchange, now)
 
     def _take_error(self, exchange: Exchange, message: Message, now: int) -> None:
         code = next((result.code for result in message.results if result.id == 0), None)
         if code == Code.COOKIE_NEEDED and message.cookies and exchange.prepared is None:
-            exchange.measured(exchange.backup_sent, now)
-            exchange.backup_sent = None
             if exchange.proof != message.cookies[0]:
                 exchange.proof = message.cookies[0]
                 self.progress(exchange, now)

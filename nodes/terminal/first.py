@@ -370,7 +370,7 @@ class FirstTerminal:
         self._places[tracked.flow].append((hop, exchange, item))
         exchange.next_send = now
         exchange.tries = 0
-        if exchange.request_sent is None or exchange.answered is not None:
+        if exchange.answered is not None:
             exchange.waiting = now
 
     def _exchange(self, hop: Hop, pair: Pair, now: int) -> Exchange:
@@ -512,7 +512,6 @@ class FirstTerminal:
                     if place[0].number < hop.number and place[2].step in _OPEN:
                         self.asking.settle(place[1], place[2], Outcome.HOPPED, f"with hop {hop.number}", now)
         if moved:
-            exchange.switch_sent = exchange.switch_sent if self._still_switching(exchange, now) else None
             self.asking.progress(exchange, now)
         unprepared = self._steps.any(exchange, Step.ASKING, Step.SUPPORTED, Step.PREPARED)
         if exchange.switched is None and exchange.prepared is not None and not unprepared:
@@ -520,10 +519,6 @@ class FirstTerminal:
             if not self._steps.any(exchange, Step.SWITCHING):
                 self.asking.progress(exchange, now)
             self._in.outbox.act(RefreshFlows())
-
-    def _still_switching(self, exchange: Exchange, now: int) -> bool:
-        oldest = self._steps.oldest(exchange, Step.SWITCHING)
-        return oldest is not None and oldest.since < now
 
     def _close(self, hop: Hop, exchange: Exchange, now: int) -> None:
         """Leave the first address, once nothing needs it any more with this partner."""

@@ -83,10 +83,7 @@ class Exchange(msgspec.Struct, kw_only=True):
         carriage: how messages travel.
         proofs: cookies for first addresses.
         proof: the cookie for the second address.
-        rtt: an upper bound of the round-trip time, the least seen.
-        request_sent: when the first of its kind was sent, since the last answer to one.
-        backup_sent: likewise.
-        switch_sent: likewise.
+        rtt: the longest round trip of a message and its answer.
         asked: when the first request was sent.
         answered: the first authenticated answer.
         prepared: the backup session stood.
@@ -115,9 +112,6 @@ class Exchange(msgspec.Struct, kw_only=True):
     proofs: list[Proof] = []
     proof: bytes | None = None
     rtt: int | None = None
-    request_sent: int | None = None
-    backup_sent: int | None = None
-    switch_sent: int | None = None
     asked: int | None = None
     answered: int | None = None
     prepared: int | None = None
@@ -138,11 +132,11 @@ class Exchange(msgspec.Struct, kw_only=True):
         """The service of this id; ids count up from 1."""
         return self.items[number - 1] if 0 < number <= len(self.items) else None
 
-    def measured(self, since: int | None, now: int) -> None:
-        """An answer came to what was first sent at ``since``."""
-        if since is not None:
-            taken = now - since
-            self.rtt = taken if self.rtt is None else min(self.rtt, taken)
+    def measure(self, leg: int, answered: int | None, now: int) -> None:
+        """An answer came to the message of this number."""
+        taken = self.numbering[leg - 1].since(answered, now) if answered is not None else None
+        if taken is not None:
+            self.rtt = max(taken, self.rtt or 0)
 
 
 class Hop(msgspec.Struct, kw_only=True):

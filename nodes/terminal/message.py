@@ -37,6 +37,7 @@ _SERVICE = struct.Struct("!HBxHH")
 _LIFETIMES = struct.Struct("!II")
 _RESULT = struct.Struct("!HB")
 _ID = struct.Struct("!H")
+_NUMBER = struct.Struct("!Q")
 
 
 class Kind(IntEnum):
@@ -74,6 +75,7 @@ class Tlv(IntEnum):
     RESULT = 4
     COOKIE = 5
     SERVICE_IDS = 6
+    ANSWERED = 7
 
 
 class Code(IntEnum):
@@ -124,6 +126,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         results: answers.
         cookies: proofs that the sender receives at its addresses: for the first, for the second.
         ids: services that were answered as supported, by their ids.
+        answered: the sequence number of the message that this one answers.
     """
 
     kind: Kind
@@ -136,6 +139,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     results: tuple[Result, ...] = ()
     cookies: tuple[bytes, ...] = ()
     ids: tuple[int, ...] = ()
+    answered: int | None = None
 
 
 def encode(message: Message) -> bytes:
@@ -155,6 +159,8 @@ def encode(message: Message) -> bytes:
     parts += [_tlv(Tlv.COOKIE, cookie) for cookie in message.cookies]
     if message.ids:
         parts.append(_tlv(Tlv.SERVICE_IDS, b"".join(map(_ID.pack, message.ids))))
+    if message.answered is not None:
+        parts.append(_tlv(Tlv.ANSWERED, _NUMBER.pack(message.answered)))
     octets = b"".join(parts)
     if len(octets) > MOST_MESSAGE - MAC_OCTETS:
         raise ValueError(f"a message of {len(octets) + MAC_OCTETS} octets; it has at most {MOST_MESSAGE}")
@@ -198,6 +204,7 @@ def decode(octets: bytes) -> Message:
         results=tuple(found.results),
         cookies=tuple(found.cookies),
         ids=found.ids,
+        answered=found.answered,
     )
 
 
@@ -218,6 +225,7 @@ class _Found:
         self.sealed: bytes | None = None
         self.lifetimes: Lifetimes | None = None
         self.ids: tuple[int, ...] = ()
+        self.answered: int | None = None
 
     def take(self, kind: int, value: bytes, at: int) -> None:
         if kind == Tlv.SERVICE:
@@ -242,6 +250,9 @@ class _Found:
                 raise FormatError(f"a list of service ids of {len(value)} octets at octet {at}")
             self.ids = tuple(one for (one,) in _ID.iter_unpack(value))
             _differ(self.ids, at)
+        elif kind == Tlv.ANSWERED:
+            _once(self.answered is not None, kind, at)
+            (self.answered,) = _NUMBER.unpack(_sized(value, _NUMBER.size, kind, at))
 
 
 def _sized(value: bytes, size: int, kind: int, at: int) -> bytes:
@@ -269,13 +280,14 @@ RESULT_TLV = 2 + _RESULT.size
 SEALED_TLV = 2 + SEALED_OCTETS
 LIFETIMES_TLV = 2 + _LIFETIMES.size
 COOKIE_TLV = 2 + COOKIE_OCTETS
+ANSWERED_TLV = 2 + _NUMBER.size
 
 MOST_SERVICES = (MOST_TLV_OCTETS - SEALED_TLV - LIFETIMES_TLV) // SERVICE_TLV
 """Services that one request lists, beside the sealed address and the lifetimes."""
-MOST_IDS = (MOST_TLV_OCTETS - MOST_COOKIES * COOKIE_TLV - LIFETIMES_TLV - 2) // _ID.size
+MOST_IDS = (MOST_TLV_OCTETS - MOST_COOKIES * COOKIE_TLV - LIFETIMES_TLV - ANSWERED_TLV - 2) // _ID.size
 """Services that one message refers to by their ids, beside cookies and lifetimes."""
-MOST_RESULTS = (MOST_TLV_OCTETS - COOKIE_TLV) // RESULT_TLV
-"""Services that one message answers for, beside a cookie."""
+MOST_RESULTS = (MOST_TLV_OCTETS - COOKIE_TLV - ANSWERED_TLV) // RESULT_TLV
+"""Services that one message answers for, beside a cookie and what it answers."""
 
 
 def portions(whole: Iterable[T], most: int) -> list[list[T]]:

@@ -54,3 +54,9 @@ class Numbering(msgspec.Struct, kw_only=True):
         """The next number."""
         self.last = max(self.last + 1, (now - self.began) // _NS_PER_US)
         return self.last
+
+    def since(self, number: int, now: int) -> int | None:
+        """How long ago this number was given, ns; a little less where many were given at once. None: it was not."""
+        if self.began < 0 or not 0 < number <= self.last:
+            return None
+        return max(now - self.began - number * _NS_PER_US, 0)

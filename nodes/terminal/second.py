@@ -58,7 +58,7 @@ class Record(msgspec.Struct, kw_only=True):
     Attributes:
         id: its number in the context.
         flow: the service, as this terminal's socket knows it.
-        source: the first address that the partner asked from.
+        sources: the first addresses that the partner asked from.
         target: the partner's end at the second address.
         stage: how far it has come.
         left: the partner's end before the switch.
@@ -67,7 +67,7 @@ class Record(msgspec.Struct, kw_only=True):
 
     id: int
     flow: Flow
-    source: IPv6Address
+    sources: list[IPv6Address]
     target: Endpoint
     stage: Stage = Stage.ANSWERED
     left: Endpoint | None = None
@@ -202,6 +202,7 @@ class SecondTerminal:
             carriage,
             now,
             Kind.UPDATE_RESPONSE,
+            answered=message.sequence,
             flags=self._in.policy.capability,
             results=tuple(results),
             cookies=(cookie,),
@@ -217,10 +218,13 @@ class SecondTerminal:
         now: int,
     ) -> Code | None:
         """The answer for one service; None: not yet, the inventory is asked first."""
-        if listed.id in context.records:
-            return Code.SUPPORTED
         path = Path(Endpoint(destination, listed.remote_port), Endpoint(source, listed.local_port))
         tracked = self._in.services.on_path(listed.protocol, path)
+        known = context.records.get(listed.id)
+        if known is not None:
+            if tracked is not None and tracked.flow == known.flow and source not in known.sources:
+                known.sources.append(source)  # it left for another hop's address meanwhile
+            return Code.SUPPORTED
         if tracked is None or tracked.ended is not None:
             first_asked = context.unknown.get(listed.id)
             if first_asked is None and len(context.unknown) < _MOST_UNKNOWN:
@@ -247,7 +251,7 @@ class SecondTerminal:
             Endpoint(context.second, listed.local_port),
         )
         context.records[listed.id] = Record(
-            id=listed.id, flow=tracked.flow, source=source, target=end, turn=now
+            id=listed.id, flow=tracked.flow, sources=[source], target=end, turn=now
         )
         context.unknown.pop(listed.id, None)
         return Code.SUPPORTED
@@ -273,19 +277,13 @@ class SecondTerminal:
         if not context.validated:
             shown = message.cookies[1] if len(message.cookies) > 1 else b""
             if not self._cookies.right(shown, Leg.SECOND, context.number, source, now):
-                self._ask_for_cookie(context, back, carriage, now)
+                self._ask_for_cookie(context, message, back, carriage, now)
                 return
         records = [record for number in message.ids if (record := context.records.get(number)) is not None]
-        sources: set[IPv6Address | None] = {record.source for record in records}
-        sources = sources or {self._claimed(context, message, now)}
-        for first in sources - set(context.proven):
-            if first is None or not message.cookies:
+        for sources in [record.sources for record in records] or [context.sources]:
+            if not self._proven(context, sources, message.cookies[:1], now):
                 self._in.dropped["backup request without proof of the first address"] += 1
                 return
-            if not self._cookies.right(message.cookies[0], Leg.FIRST, context.number, first, now):
-                self._in.dropped["backup request without proof of the first address"] += 1
-                return
-        context.proven += [first for first in sources if first is not None and first not in context.proven]
         if not context.validated:
             context.validated = True
             self._in.pairs[context.pair].arrived(context.second)
@@ -299,19 +297,22 @@ class SecondTerminal:
                 carriage,
                 now,
                 Kind.BACKUP_RESPONSE,
+                answered=message.sequence,
                 results=results[at : at + MOST_RESULTS],
             )
 
-    def _claimed(self, context: Context, message: Message, now: int) -> IPv6Address | None:
-        """The first address whose cookie a message bears that is about no service."""
-        if context.proven:
-            return context.proven[0]
-        for first in context.sources:
-            if message.cookies and self._cookies.right(
-                message.cookies[0], Leg.FIRST, context.number, first, now
-            ):
-                return first
-        return None
+    def _proven(
+        self, context: Context, sources: list[IPv6Address], cookies: tuple[bytes, ...], now: int
+    ) -> bool:
+        """Whether the partner is known to receive at one of these first addresses, or shows it now."""
+        if any(source in context.proven for source in sources):
+            return True
+        for cookie in cookies:
+            for source in sources:
+                if self._cookies.right(cookie, Leg.FIRST, context.number, source, now):
+                    context.proven.append(source)
+                    return True
+        return False
 
     def _prepare(self, context: Context, record: Record, now: int) -> Code:
         if record.stage is not Stage.ANSWERED:
@@ -330,7 +331,12 @@ class SecondTerminal:
         return Code.SUPPORTED
 
     def _ask_for_cookie(
-        self, context: Context, back: tuple[IPv6Address, IPv6Address], carriage: Carriage, now: int
+        self,
+        context: Context,
+        message: Message,
+        back: tuple[IPv6Address, IPv6Address],
+        carriage: Carriage,
+        now: int,
     ) -> None:
         """Nothing but this goes to an address that is not validated: no larger than what came from there."""
         if not self._cookie_limit.allows(back[1], now):
@@ -344,6 +350,7 @@ class SecondTerminal:
             carriage,
             now,
             Kind.ERROR,
+            answered=message.sequence,
             results=(Result(0, Code.COOKIE_NEEDED),),
             cookies=(cookie,),
         )
@@ -380,7 +387,14 @@ class SecondTerminal:
         context.until = max(context.until, now + self._in.settings.hold)
         if done or not message.ids:
             self._send(
-                context, Leg.SECOND, (destination, source), carriage, now, Kind.SWITCH_ACK, ids=tuple(done)
+                context,
+                Leg.SECOND,
+                (destination, source),
+                carriage,
+                now,
+                Kind.SWITCH_ACK,
+                ids=tuple(done),
+                answered=message.sequence,
             )
 
     def take_close(
