@@ -28,6 +28,7 @@ from nodes.terminal.header import (
     option_data,
 )
 from nodes.terminal.nf_socket import NfSocket
+from nodes.terminal.rewriting_rules import MESSAGE_MARK
 from nodes.terminal.silence import packet_filter, silence_table
 
 UDP_PORT = 4727
@@ -101,6 +102,8 @@ class Messages:
             self._raw = stack.enter_context(
                 socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
             )
+            for one in (self._datagrams, self._raw):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MESSAGE_MARK)
             for one in (self._packets, self._datagrams, self._errors, self._raw):
                 one.setblocking(False)
                 with contextlib.suppress(PermissionError):

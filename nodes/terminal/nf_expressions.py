@@ -26,6 +26,7 @@ class Base(enum.IntEnum):
 class Meta(enum.IntEnum):
     """What is known of a packet besides its octets."""
 
+    MARK = 3
     INPUT_INTERFACE = 4
     OUTPUT_INTERFACE = 5
     TRANSPORT_PROTOCOL = 16
@@ -119,5 +120,5 @@ def verdict(verdict: Verdict) -> bytes:
 
 
 def number_in_host_order(value: int) -> bytes:
-    """A number as ``meta`` gives it: an interface's index."""
+    """A number as ``meta`` gives it: an interface's index, a mark."""
     return struct.pack("=I", value)

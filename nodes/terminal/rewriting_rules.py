@@ -52,6 +52,8 @@ UDP_TIMEOUT_MS = 600_000
 """A flow without a connection is over when its socket is closed, or after this time without a packet."""
 ECHO_TIMEOUT_MS = 20_000
 LOOPBACK_INDEX = 1
+MESSAGE_MARK = 0x1BEE
+"""The mark of the terminals' own messages, which go from and to any address."""
 
 _ADDRESSES, _PORTS, _PROTOCOL, _LABEL, _SPARE = 0, 8, 9, 9, 10
 """Registers."""
@@ -88,7 +90,7 @@ def removed() -> list[Message]:
 
 
 def _incoming() -> Iterable[Sequence[bytes]]:
-    yield _on_loopback(Meta.INPUT_INTERFACE)
+    yield _if_so(Meta.INPUT_INTERFACE, LOOPBACK_INDEX)
     for offset in (8, 24):
         yield [nf.load(Base.NETWORK, offset, 16, 0), nf.contained(RETIRED, 0), nf.verdict(Verdict.DROP)]
     yield [*_flow(), nf.contained(CLOSED, _ADDRESSES), nf.verdict(Verdict.DROP)]
@@ -100,7 +102,8 @@ def _incoming() -> Iterable[Sequence[bytes]]:
 
 
 def _outgoing() -> Iterable[Sequence[bytes]]:
-    yield _on_loopback(Meta.OUTPUT_INTERFACE)
+    yield _if_so(Meta.OUTPUT_INTERFACE, LOOPBACK_INDEX)
+    yield _if_so(Meta.MARK, MESSAGE_MARK)
     yield _rewritten(OUT)
     yield _rewritten(OUT_LABELLED, *_FLOW_LABEL)
     yield _rewritten_echo(OUT)
@@ -113,9 +116,10 @@ def _outgoing() -> Iterable[Sequence[bytes]]:
     yield [nf.load(Base.NETWORK, 24, 16, 0), nf.contained(GONE, 0), nf.verdict(Verdict.DROP)]
 
 
-def _on_loopback(interface: Meta) -> list[bytes]:
-    index = nf.number_in_host_order(LOOPBACK_INDEX)
-    return [nf.meta(interface, 0), nf.compare(0, Compare.EQUAL, index), nf.verdict(Verdict.ACCEPT)]
+def _if_so(what: Meta, number: int) -> list[bytes]:
+    """Accept packets of which this holds as they are."""
+    value = nf.number_in_host_order(number)
+    return [nf.meta(what, 0), nf.compare(0, Compare.EQUAL, value), nf.verdict(Verdict.ACCEPT)]
 
 
 _FLOW_LABEL = (
