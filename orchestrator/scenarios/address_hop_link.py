@@ -54,9 +54,9 @@ async def prepare(bed: Testbed, nodes: list[Node]) -> None:
 
     async def one(node: Node) -> None:
         address = f"{steady_address(bed.plan, node.name)}/64"
-        words = [f"-6 address add {address} dev {INTERFACE} nodad"]
-        words += [f"-6 route replace {prefix} dev {INTERFACE}" for prefix in hop_prefixes(bed.plan)]
-        await node.exec(["ip", "-batch", "-"], stdin="\n".join(words).encode() + b"\n")
+        words = [f"address add {address} dev {INTERFACE} nodad"]
+        words += [f"route replace {prefix} dev {INTERFACE}" for prefix in hop_prefixes(bed.plan)]
+        await node.exec(["ip", "-6", "-batch", "-"], stdin="\n".join(words).encode() + b"\n")
         shown = await node.exec(["cat", f"/sys/class/net/{INTERFACE}/address"])
         bed.events.say(LINK_ADDRESS, node=node.name, mac=shown.stdout.decode().strip())
 

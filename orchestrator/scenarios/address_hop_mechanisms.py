@@ -17,7 +17,7 @@ import msgspec
 from nodes import INTERFACE
 from nodes.address_changes import AddressChanges
 from nodes.events import Event
-from orchestrator.continuity import read_received
+from orchestrator.continuity import read_received, read_sent
 from orchestrator.continuity.throughput import deepest_dip
 from orchestrator.delay_path import delayed_path
 from orchestrator.evidence.verdict import Check
@@ -203,22 +203,16 @@ def _judge_mechanism(stage: Stage, parameters: AddressHopScenario) -> None:
 
 
 def _dip(flow: FlowResult, events: list[Event]) -> float:
-    """The deepest dip of the bulk transfer from the first change on, in percent; 100 where none arrived."""
-    began = [
+    """The deepest dip of a flow from the first change on, in percent; 100 where nothing arrived."""
+    sent, received = read_sent(flow.sent_log), read_received(flow.received_log)
+    began = int(sent.sent_ns.min(initial=0))
+    changes = [
         event.time_ns
         for event in events
-        if event.kind in ("hop.started", "address.added") and event.node == MOVING
+        if event.kind in ("hop.started", "address.added") and event.node == MOVING and event.time_ns > began
     ]
-    sent_until = max(
-        (one.end_ns for one in flow.continuity.interruptions), default=0
-    )  # of a stream that stood still
-    received = read_received(flow.received_log)
-    if not len(received.received_ns) or not began:
-        return 100.0
-    traffic_start = int(received.received_ns.min())
-    changes = [at for at in began if at > traffic_start]
     if not changes:
         return 100.0
-    end = max(int(received.received_ns.max()), sent_until)
-    found = deepest_dip(received, start_ns=min(changes), end_ns=end - _BIN_NS, bin_ns=_BIN_NS)
+    ends = int(sent.sent_ns.max(initial=0))
+    found = deepest_dip(sent, received, start_ns=min(changes), end_ns=ends, bin_ns=_BIN_NS)
     return 100.0 if found is None else found.percent
