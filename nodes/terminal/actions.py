@@ -7,8 +7,8 @@ something and brings a list of actions. Rules for whoever carries them out:
 * a :class:`Rewrite` is one transaction: all of it or none of it;
 * every action is idempotent: it says what is to be, so that it may be repeated after a restart;
 * one that cannot be carried out is told to the core (``address_refused`` for :class:`AddAddress`); after a
-  :class:`Rewrite` that failed the messages of the same call are not sent, and ``rewrite_failed`` is the next call:
-  the core takes the step back;
+  :class:`Rewrite` that failed the messages of the same call are not sent, and ``rewrite_failed`` is the
+  next call: the core takes the step back;
 * the state is written (``snapshot()``) *before* the actions of a call are carried out, so that what was done
   is never ahead of what is known.
 
@@ -159,8 +159,8 @@ class KeepAddress(msgspec.Struct, frozen=True, kw_only=True):
 class RetireAddress(msgspec.Struct, frozen=True, kw_only=True):
     """The hop is closed: take the address off the interface.
 
-    What still comes to it from the wire is dropped, and so is what would leave with it: sockets that the inventory
-    does not show may bear it.
+    What still comes to it from the wire is dropped, and so is what would leave with it: sockets that the
+    inventory does not show may bear it.
     """
 
     address: IPv6Address

@@ -1,7 +1,7 @@
 """The first terminal's side of an exchange: what it sends, and what answers change. No I/O.
 
-Nothing is sent once: what is pending is repeated until it is answered or its time is over, and every answer may come
-twice, late, or in another order.
+Nothing is sent once: what is pending is repeated until it is answered or its time is over, and every answer
+may come twice, late, or in another order.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Address
+from typing import Any
 
 from nodes.terminal.actions import Carriage, Outcome, Send
 from nodes.terminal.hops import Exchange, Hop, Item, Proof, Step, Steps
@@ -155,7 +156,7 @@ class Asking:
         return True
 
     def _grouped(self, items: Iterable[Item], from_second: IPv6Address | None) -> dict[Addresses, list[Item]]:
-        """Services by the addresses that their messages bear: from where they are now, or from the second address."""
+        """Services by their messages' addresses: from where they are now, or from the second address."""
         groups: dict[Addresses, list[Item]] = defaultdict(list)
         for item in items:
             tracked = self._in.services.get(item.flow)
@@ -181,13 +182,13 @@ class Asking:
         return Listed(item.id, item.flow.protocol, out.local.port, out.remote.port)
 
     def _send(
-        self, exchange: Exchange, leg: Leg, addresses: Addresses, now: int, kind: Kind, **fields: object
+        self, exchange: Exchange, leg: Leg, addresses: Addresses, now: int, kind: Kind, **fields: Any
     ) -> None:
         keys = self.keys(exchange)
         numbering = exchange.numbering[leg - 1]
         if numbering.began < 0:
             numbering.began = now
-        message = Message(kind=kind, context=keys.on(leg), sequence=numbering.next(now), **fields)  # type: ignore[arg-type]
+        message = Message(kind=kind, context=keys.on(leg), sequence=numbering.next(now), **fields)
         octets = encode(message)
         whole = octets + keys.mac(leg, Direction.FORWARD, *addresses, octets)
         for carriage in self._carriages(exchange, now):

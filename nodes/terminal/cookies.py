@@ -1,4 +1,4 @@
-"""Proofs that a terminal receives at an address, without state for those who ask (RFC 6275 §5.2.5, §15.4). No I/O."""
+"""Proofs that a terminal receives at an address, without state for who asks (RFC 6275 §5.2.5). No I/O."""
 
 from __future__ import annotations
 

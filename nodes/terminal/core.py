@@ -166,8 +166,9 @@ class Terminal:
     def unrecognised(self, error: Unrecognised, source: IPv6Address, quoted: bytes, now: int) -> list[Action]:
         """See :class:`~nodes.terminal.actions.Inputs`.
 
-        Believed only where the quoted message is one of ours, MAC and all, to that source and still unanswered:
-        nobody who did not see it can quote it. Even then a true answer that comes a little later is taken instead.
+        Believed only where the quoted message is one of ours, MAC and all, to that source and still
+        unanswered: nobody who did not see it can quote it. Even then a true answer that comes a little
+        later is taken instead.
         """
         option = error is Unrecognised.PARAMETER_PROBLEM
         try:
@@ -290,10 +291,10 @@ class Terminal:
         )
 
     def restore(self, snapshot: bytes, now: int) -> list[Action]:
-        """Take up the state that an earlier process wrote; the pairs must be known, as its secrets are not in it.
+        """Take up the state that an earlier process wrote; the pairs must be known: no secret is in it.
 
-        Hops that were under way go on: what was pending is sent again, what was done is said again. A hop with a
-        partner that is no longer known is taken back.
+        Hops that were under way go on: what was pending is sent again, what was done is said again. A hop
+        with a partner that is no longer known is taken back.
 
         Raises:
             ParameterError: the snapshot is none.

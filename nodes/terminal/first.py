@@ -1,8 +1,9 @@
-"""The first terminal: takes its services from one address to the next (seed, steps 31 to 34 and 41 to 43). No I/O.
+"""The first terminal: takes its services from one address to the next (seed, steps 31-34, 41-43). No I/O.
 
-A hop has an exchange with each partner; a service goes through asking, supported, prepared, switching and switched in
-one of them. Hops overlap: a service may be asked about for the next address while it still waits to leave the one
-before. It switches for one hop at a time, and to the newest address that is prepared.
+A hop has an exchange with each partner; a service goes through asking, supported, prepared, switching and
+switched in one of them. Hops overlap: a service may be asked about for the next address while it still
+waits to leave the one before. It switches for one hop at a time, and to the newest address that is
+prepared.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Messages as an IPv6 Destination Options header in a packet of its own (RFC 8200 §4.2, §4.6). No I/O.
 
-The header is the packet's last: its next header is 59, "no next header". It holds one option beside the padding.
-The two highest bits of an option's type tell a node that does not know it what to do (RFC 8200 §4.2).
+The header is the packet's last: its next header is 59, "no next header". It holds one option beside the
+padding. The two highest bits of an option's type tell a node that does not know it what to do (RFC 8200
+§4.2).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NamedTuple
 from nodes import errors
 
 ASKED = 0xDE
-"""Experimental type (RFC 4727 §4) of the action "discard, and answer Parameter Problem code 2, unless multicast"."""
+"""An experimental type (RFC 4727 §4): who does not know it answers Parameter Problem, unless multicast."""
 OPTION_TYPES = {
     0xDE: "discard, and send Parameter Problem code 2 unless the destination is multicast",
     0x9E: "discard, and send Parameter Problem code 2",
@@ -51,9 +52,7 @@ def check_option_type(option_type: int) -> int:
     """
     if option_type not in OPTION_TYPES:
         known = ", ".join(f"0x{one:02X}" for one in OPTION_TYPES)
-        raise errors.ParameterError(
-            f"option_type 0x{option_type:02X}: a message travels as one of {known}, from the experimental range"
-        )
+        raise errors.ParameterError(f"option_type 0x{option_type:02X}: a message travels as one of {known}")
     return option_type
 
 
@@ -84,7 +83,8 @@ def option_data(header: bytes, option_type: int = ASKED) -> bytes:
     Other options are passed over, whatever they are: that we look for ours does not make us their reader.
 
     Raises:
-        FormatError: the header is cut short, too long, or malformed, or has not exactly one option of this type.
+        FormatError: the header is cut short, too long, or malformed, or has not exactly one option of this
+            type.
     """
     if len(header) < 8:
         raise FormatError(f"a Destination Options header has at least 8 octets, here are {len(header)}")

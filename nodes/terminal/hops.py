@@ -1,4 +1,4 @@
-"""The state of hops at the first terminal: a hop, its exchange with each partner, and each service in it. No I/O.
+"""A hop's state at the first terminal: its exchange with each partner, each service in it. No I/O.
 
 Everything here is data that a restart takes up again; what is done with it stands in
 :mod:`nodes.terminal.first` and :mod:`nodes.terminal.asking`.
@@ -176,7 +176,7 @@ class Hop(msgspec.Struct, kw_only=True):
 
 
 class Steps:
-    """Which services of an exchange stand at which step: an index beside the state, made again after a restart."""
+    """Which services of an exchange stand at which step: an index beside the state, made anew by a restart."""
 
     def __init__(self) -> None:
         self._of: dict[int, dict[Step, dict[int, Item]]] = {}

@@ -1,8 +1,9 @@
 """Keys of a pair of terminals: from one secret, a key for each context, leg and direction (RFC 5869). No I/O.
 
 A hop's messages travel on two *legs*: those between the first address and the partner, and those between the
-second address and the partner. Each leg has a context number and keys of its own, and without the secret the two
-numbers have nothing in common: who sees both legs cannot tell by the messages that they belong together.
+second address and the partner. Each leg has a context number and keys of its own, and without the secret
+the two numbers have nothing in common: who sees both legs cannot tell by the messages that they belong
+together.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class PairKeys:
         self._mark_key = self._expand(b"context mark")
 
     def new_context(self, octets: RandomOctets) -> int:
-        """A context's number: 48 random bits and 16 that tell the partner at once that it is one of this pair."""
+        """A context's number: 48 random bits, and 16 that tell the partner that it is one of this pair."""
         random = octets(_RANDOM_PART)
         return int.from_bytes(random + self._mark(random), "big")
 
@@ -146,7 +147,7 @@ class ContextKeys:
         return IPv6Address(opened)
 
     def moved_port(self, service: int) -> int:
-        """The port that a service bears at the second address, from 1024 on; different services have different ones.
+        """The port that a service bears at the second address, from 1024 on; no two have the same.
 
         Args:
             service: its id in the context.

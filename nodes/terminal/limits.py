@@ -9,7 +9,7 @@ NS_PER_S = 1_000_000_000
 
 
 class SourceLimit:
-    """A token bucket for each source, for a bounded number of sources; the one unheard for longest is forgotten.
+    """A token bucket for each source; of too many sources the one unheard for longest is forgotten.
 
     Args:
         rate: what a source may cause in a second.

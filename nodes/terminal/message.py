@@ -4,9 +4,10 @@
 
     version(4 bits) type(4) | flags(8) | reserved(16) | context(64) | sequence(64) | TLVs | HMAC-SHA256-128
 
-All numbers are in network byte order. A TLV is type(8), length(8), value. A message is the data of one IPv6 option,
-so it has at most 255 octets; larger lists go in several messages. Reserved bits are sent as 0 and not looked at;
-a TLV of an unknown type is passed over (it is authenticated all the same), one of a known type must be well-formed.
+All numbers are in network byte order. A TLV is type(8), length(8), value. A message is the data of one IPv6
+option, so it has at most 255 octets; larger lists go in several messages. Reserved bits are sent as 0 and
+not looked at; a TLV of an unknown type is passed over (it is authenticated all the same), one of a known
+type must be well-formed.
 """
 
 from __future__ import annotations
@@ -54,11 +55,11 @@ class Kind(IntEnum):
 
 
 class Capability(IntFlag):
-    """Which parts of an address a terminal updates: in a request of the first, in a response of the second."""
+    """What a terminal updates: in a request of the first terminal, in a response of the second."""
 
     NONE = 0
     PORTS = 0x20
-    """Services bear other ports at the second address (:meth:`nodes.terminal.keys.ContextKeys.moved_port`)."""
+    """Services bear other ports at the second address (``ContextKeys.moved_port``)."""
     INTERFACE_ID = 0x40
     PREFIX = 0x80
 

@@ -39,7 +39,7 @@ class Dad(StrEnum):
 
 
 _LEAST_HOP = {Dad.NODAD: 20 * NS_PER_MS, Dad.OPTIMISTIC: 20 * NS_PER_MS, Dad.FULL: 2 * NS_PER_S}
-"""What a hop can take: the exchange on a link, or a tentative address's second of silence and the random delay before."""
+"""What a hop can take: the exchange on a link, or a tentative address's second of silence and its delay."""
 _EVENT_LATE = 60 * NS_PER_MS
 """The kernel tells the end of a lifetime up to 52 ms after it."""
 
@@ -150,8 +150,9 @@ def _check_times(plan: HopPlan) -> None:
         room = (plan.valid - plan.preferred) * NS_PER_S
         if room < least + _EVENT_LATE:
             raise errors.ParameterError(
-                f"hops: preferred {plan.preferred} s and valid {plan.valid} s leave {room / NS_PER_S:g} s for a hop, "
-                f"which can take {(least + _EVENT_LATE) / NS_PER_S:g} s with duplicate address detection {plan.dad}"
+                f"hops: preferred {plan.preferred} s and valid {plan.valid} s leave {room / NS_PER_S:g} s for a "
+                f"hop, which can take {(least + _EVENT_LATE) / NS_PER_S:g} s with duplicate address detection "
+                f"{plan.dad}"
             )
 
 

@@ -42,7 +42,7 @@ class PolicyRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise ValueError(f"the range of ports {self.ports[0]} to {self.ports[1]} is empty")
 
     def matches(self, service: Service) -> bool:
-        """Whether the rule is about this service; what the inventory does not know matches no rule that asks."""
+        """Whether the rule is about this service; what the inventory does not know matches no such rule."""
         flow = service.flow
         ports = (flow.local.port, flow.remote.port)
         return (

@@ -1,7 +1,7 @@
 """The window that takes each sequence number once. No I/O.
 
-Numbers have gaps (:class:`Numbering`), so a window of so many numbers below the greatest would be worthless: this one
-remembers the greatest that came, as many as it has places.
+Numbers have gaps (:class:`Numbering`), so a window of so many numbers below the greatest would be
+worthless: this one remembers the greatest that came, as many as it has places.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Window(msgspec.Struct, kw_only=True):
 class Numbering(msgspec.Struct, kw_only=True):
     """Numbers the messages of one context and direction: never the same twice, after a restart neither.
 
-    A number is at least the microseconds since the context began. So a terminal that takes up an older state of
-    its own goes on above what it sent, and the numbers tell nothing of the machine's clock.
+    A number is at least the microseconds since the context began. So a terminal that takes up an older
+    state of its own goes on above what it sent, and the numbers tell nothing of the machine's clock.
 
     Attributes:
         began: when the context began here, ns.
@@ -56,7 +56,7 @@ class Numbering(msgspec.Struct, kw_only=True):
         return self.last
 
     def since(self, number: int, now: int) -> int | None:
-        """How long ago this number was given, ns; a little less where many were given at once. None: it was not."""
+        """How long ago this number was given, ns, a little less where many were at once; None: it was not."""
         if self.began < 0 or not 0 < number <= self.last:
             return None
         return max(now - self.began - number * _NS_PER_US, 0)

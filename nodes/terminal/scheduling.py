@@ -1,4 +1,4 @@
-"""Begins hops: by a period, when a preferred lifetime ends, when a router changes its prefix, or by hand. No I/O."""
+"""Begins hops: by a period, at the end of a preferred lifetime, by a router's word, by hand. No I/O."""
 
 from __future__ import annotations
 

@@ -1,13 +1,15 @@
 """The second terminal: answers a partner whose address ends (seed, claims 6 and 7). No I/O.
 
-State comes into being only after a MAC was right, is bounded for each partner, and has an end. Nothing of a service is
-sent to a second address before a message came from there that bears the cookie that was sent there.
+State comes into being only after a MAC was right, is bounded for each partner, and has an end. Nothing of a
+service is sent to a second address before a message came from there that bears the cookie that was sent
+there.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
 from ipaddress import IPv6Address
+from typing import Any
 
 import msgspec
 
@@ -147,7 +149,7 @@ class SecondTerminal:
     def new_context(
         self, pair: Pair, keys: ContextKeys, message: Message, source: IPv6Address, now: int
     ) -> Context | None:
-        """The state for a request that is authentic and of a context that is not known; None: there will be none."""
+        """The state for an authentic request of a context that is not known; None: there will be none."""
         if message.sealed is None:
             self._in.dropped["request without a second address"] += 1
             return None
@@ -267,7 +269,7 @@ class SecondTerminal:
         carriage: Carriage,
         now: int,
     ) -> None:
-        """Establish the backup session for the services listed, once the partner is known to receive there."""
+        """Establish the backup session for the services listed, once the partner surely receives there."""
         back = (destination, source)
         if context.closed:
             return
@@ -495,13 +497,13 @@ class SecondTerminal:
         carriage: Carriage,
         now: int,
         kind: Kind,
-        **fields: object,
+        **fields: Any,
     ) -> None:
         keys = self.keys(context)
         numbering = context.numbering[leg - 1]
         if numbering.began < 0:
             numbering.began = now
-        message = Message(kind=kind, context=keys.on(leg), sequence=numbering.next(now), **fields)  # type: ignore[arg-type]
+        message = Message(kind=kind, context=keys.on(leg), sequence=numbering.next(now), **fields)
         octets = encode(message)
         whole = octets + keys.mac(leg, Direction.BACK, *addresses, octets)
         self._in.outbox.act(

@@ -24,9 +24,9 @@ _RESERVED = (
 class SecondAddresses:
     """The second addresses of one plan, in their order.
 
-    The interface identifier is F(prefix, interface, counter, key) as RFC 7217 §5 has it, with the number of the hop
-    as a further argument; F is HMAC-SHA256. A prefix shorter than 64 bits stands for the subnets in it, taken in an
-    order that the key decides; whole prefixes are taken in turn.
+    The interface identifier is F(prefix, interface, counter, key) as RFC 7217 §5 has it, with the number of
+    the hop as a further argument; F is HMAC-SHA256. A prefix shorter than 64 bits stands for the subnets in
+    it, taken in an order that the key decides; whole prefixes are taken in turn.
 
     Args:
         plan: which part of the address changes, and the prefixes.

@@ -1,7 +1,7 @@
 """The services of a terminal: for each, which endpoints it has on the wire at either side. No I/O.
 
-A hop moves one end of a flow. The two ends move on their own, and each may have several endpoints while a hop is
-under way; packets are accepted on every path from one of the one side to one of the other.
+A hop moves one end of a flow. The two ends move on their own, and each may have several endpoints while a
+hop is under way; packets are accepted on every path from one of the one side to one of the other.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise errors.ParameterError("the intervals of repetition are positive, the least first")
         if self.answer_timeout < 4 * self.retry_most:
             raise errors.ParameterError(
-                f"answer_timeout {self.answer_timeout / NS_PER_MS:g} ms leaves no room for repetition: at least "
-                f"{4 * self.retry_most / NS_PER_MS:g} ms"
+                f"answer_timeout {self.answer_timeout / NS_PER_MS:g} ms leaves no room for repetition: "
+                f"at least {4 * self.retry_most / NS_PER_MS:g} ms"
             )
         if self.fallback and self.carriage is not Carriage.OPTION:
             raise errors.ParameterError("fallback: from the option to UDP, so carriage=option")

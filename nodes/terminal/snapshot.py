@@ -1,4 +1,4 @@
-"""A terminal's state as octets, so that a restarted agent goes on with its hops. It holds no secret. No I/O."""
+"""A terminal's state as octets, so that a restarted agent goes on; it holds no secret. No I/O."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Two or more terminals' cores on a link in memory: addresses, data planes and a clock, with loss where one likes.
+"""Two or more terminals' cores on a link in memory: addresses, data planes and a clock, and loss.
 
-The data plane here does what the rewritings say and nothing else; every packet of a service is looked at, so that a test
-can say that none was lost, and that none bore an address that it should not.
+The data plane here does what the rewritings say and nothing else; every packet of a service is looked at,
+so that a test can say that none was lost, and that none bore an address that it should not.
 """
 
 from __future__ import annotations
@@ -157,7 +157,9 @@ class Node:
 
         def later() -> None:
             if refused is not None:
-                self.tell(lambda now: self.core.address_refused(action.address, refused, "said the test", now))
+                self.tell(
+                    lambda now: self.core.address_refused(action.address, refused, "said the test", now)
+                )
                 return
             self.addresses.pop(action.address, None)
             self.addresses[action.address] = {}
@@ -323,12 +325,17 @@ class Network:
         self, one: Node, other: Node, port: int, protocol: int = do.UDP, tell: bool = True
     ) -> tuple[Flow, Flow]:
         """A service between their newest addresses."""
-        near, far = Endpoint(one.current, port), Endpoint(other.current, 80 if protocol != do.ICMPV6 else port)
+        near, far = (
+            Endpoint(one.current, port),
+            Endpoint(other.current, 80 if protocol != do.ICMPV6 else port),
+        )
         flows = Flow(protocol, near, far), Flow(protocol, far, near)
         for node, flow in zip((one, other), flows, strict=True):
             node.flows[flow] = Service(flow=flow, uid=1000, process="app")
             if tell:
-                node.tell(lambda now, node=node, flow=flow: node.core.flows_changed([node.flows[flow]], [], now))
+                node.tell(
+                    lambda now, node=node, flow=flow: node.core.flows_changed([node.flows[flow]], [], now)
+                )
         return flows
 
     def end(self, node: Node, flow: Flow) -> None:
