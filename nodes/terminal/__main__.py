@@ -7,6 +7,7 @@ What it has put into the kernel stays when it ends: the sockets of the node live
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -44,6 +45,8 @@ from nodes.terminal.plan import Dad
 from nodes.terminal.sockets import SocketList, process_of
 from nodes.terminal.state_file import StateFile
 
+NICENESS = -15
+"""A hop that waits for the processor behind the node's applications would keep them waiting in turn."""
 INVENTORY_PERIOD = 0.25
 """Seconds after which services are looked for at the latest."""
 _CHUNK = 65_536
@@ -157,6 +160,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--interface", default=INTERFACE)
     parser.add_argument("--dad", choices=[dad.value for dad in Dad])
     arguments = parser.parse_args(argv)
+    with contextlib.suppress(OSError):  # only root in the machine's own user namespace may
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+        Path("/proc/self/autogroup").write_text(str(NICENESS))  # where the kernel weighs sessions, not processes
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for whoever started us
     try:
         anyio.run(serve, arguments)

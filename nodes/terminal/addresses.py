@@ -76,6 +76,7 @@ class Addresses:
         self._netlink: AsyncIPRoute
         self._events: AsyncIPRoute
         self._stack = AsyncExitStack()
+        self._on_link: list[IPv6Network] = []
 
     async def __aenter__(self) -> Self:
         """Open.
@@ -199,7 +200,10 @@ class Addresses:
         return found
 
     async def _is_on_link(self, address: IPv6Address) -> bool:
-        return any(address in prefix for prefix in await self.prefixes_on_link())
+        """Looked up anew only where it was not: routes seldom change, and a list of them is long."""
+        if not any(address in prefix for prefix in self._on_link):
+            self._on_link = await self.prefixes_on_link()
+        return any(address in prefix for prefix in self._on_link)
 
     async def _set(self, address: IPv6Address, flags: int, preferred: int, valid: int) -> None:
         await self._netlink.addr(

@@ -161,7 +161,8 @@ class Executor:
             return
         self._publish(f"address.{change.change}", address=str(address), **_lifetimes(change))
         if change.change is Change.ADDED:
-            await self.link_changed()
+            if not any(address in prefix for prefix in self._on_link):
+                await self.link_changed()
             await self.tell(lambda now: self._added(change, now))
         elif change.change is Change.DEPRECATED:
             await self.tell(lambda now: self._core.address_deprecated(address, now))

@@ -279,7 +279,7 @@ class SecondTerminal:
         if not context.validated:
             shown = message.cookies[1] if len(message.cookies) > 1 else b""
             if not self._cookies.right(shown, Leg.SECOND, context.number, source, now):
-                self._ask_for_cookie(context, message, back, carriage, now)
+                self._ask_for_cookie(context, back, carriage, now)
                 return
         records = [record for number in message.ids if (record := context.records.get(number)) is not None]
         for sources in [record.sources for record in records] or [context.sources]:
@@ -333,12 +333,7 @@ class SecondTerminal:
         return Code.SUPPORTED
 
     def _ask_for_cookie(
-        self,
-        context: Context,
-        message: Message,
-        back: tuple[IPv6Address, IPv6Address],
-        carriage: Carriage,
-        now: int,
+        self, context: Context, back: tuple[IPv6Address, IPv6Address], carriage: Carriage, now: int
     ) -> None:
         """Nothing but this goes to an address that is not validated: no larger than what came from there."""
         if not self._cookie_limit.allows(back[1], now):
@@ -352,7 +347,6 @@ class SecondTerminal:
             carriage,
             now,
             Kind.ERROR,
-            answered=message.sequence,
             results=(Result(0, Code.COOKIE_NEEDED),),
             cookies=(cookie,),
         )
