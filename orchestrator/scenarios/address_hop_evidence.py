@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nodes.events import Event
@@ -50,7 +50,7 @@ def outcomes_by_service(events: Iterable[Event], node: str, partner: str) -> dic
     found: dict[str, Counter[str]] = {}
     for event in events:
         if event.kind == SERVICE and event.node == node and event.data.get("partner") == partner:
-            service = str(event.data.get("service"))
+            service = service_in_words(event.data.get("service"))
             found.setdefault(service, Counter())[str(event.data.get("outcome"))] += 1
     return {service: dict(counts) for service, counts in found.items()}
 
@@ -74,6 +74,13 @@ def retired(events: Iterable[Event]) -> list[Retired]:
             if (event.node, address) in pending:
                 found[address] = Retired(address=ipaddress.IPv6Address(address), since_ns=event.time_ns)
     return list(found.values())
+
+
+def service_in_words(service: Any) -> str:
+    """A service as an event tells of it, such as ``tcp [fd00::1]:5000 > [fd00::2]:80``."""
+    if isinstance(service, Mapping):
+        return f"{service.get('protocol')} {service.get('local')} > {service.get('remote')}"
+    return str(service)
 
 
 def failures(events: Iterable[Event]) -> dict[str, int]:

@@ -7,6 +7,7 @@ traffic between these, at the same time, through the same kernels, is the undist
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Iterable
 
 from nodes import INTERFACE
@@ -57,8 +58,8 @@ async def prepare(bed: Testbed, nodes: list[Node]) -> None:
         words = [f"address add {address} dev {INTERFACE} nodad"]
         words += [f"route replace {prefix} dev {INTERFACE}" for prefix in hop_prefixes(bed.plan)]
         await node.exec(["ip", "-6", "-batch", "-"], stdin="\n".join(words).encode() + b"\n")
-        shown = await node.exec(["cat", f"/sys/class/net/{INTERFACE}/address"])
-        bed.events.say(LINK_ADDRESS, node=node.name, mac=shown.stdout.decode().strip())
+        shown = await node.exec(["ip", "-json", "link", "show", "dev", INTERFACE])
+        bed.events.say(LINK_ADDRESS, node=node.name, mac=json.loads(shown.stdout)[0]["address"])
 
     await gather([one(node) for node in nodes])
 
