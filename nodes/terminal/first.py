@@ -199,6 +199,8 @@ class FirstTerminal:
                     exchange, item, Outcome.HOPPED if switched else Outcome.ENDED_BEFORE, "it ended", now
                 )
             self._advance(hop, exchange, now)
+        if any(end.address in self.leaving for end in tracked.local.accepted):
+            self._retire(now)
 
     def removed(self, tracked: Tracked) -> None:
         """A service's rewriting is over."""

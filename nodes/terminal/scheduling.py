@@ -158,7 +158,7 @@ class Schedule:
         self._late = False
         self._begin(now)
         plan = self._at.plan
-        if plan is not None and plan.period is not None:
+        if plan is not None and plan.period is not None and self._at.next_slot is not None:
             slot = max(self._at.begun + 1, (now - self._at.started) // plan.period + 1)
             self._at.next_slot = plan.slot(slot, self._at.started, self._in.random)
 

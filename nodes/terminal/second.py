@@ -196,18 +196,29 @@ class SecondTerminal:
             code = self._determine(context, message.flags, listed, source, destination, now)
             if code is not None:
                 results.append(Result(listed.id, code))
-        cookie = self._cookies.make(Leg.FIRST, context.number, source, now)
+        self._answer(context, (destination, source), carriage, now, tuple(results), message.sequence)
+
+    def _answer(
+        self,
+        context: Context,
+        addresses: tuple[IPv6Address, IPv6Address],
+        carriage: Carriage,
+        now: int,
+        results: tuple[Result, ...],
+        answered: int | None,
+    ) -> None:
+        """Send a response, with the cookie that shows that the partner receives at the first address."""
         self._send(
             context,
             Leg.FIRST,
-            (destination, source),
+            addresses,
             carriage,
             now,
             Kind.UPDATE_RESPONSE,
-            answered=message.sequence,
             flags=self._in.policy.capability,
-            results=tuple(results),
-            cookies=(cookie,),
+            results=results,
+            cookies=(self._cookies.make(Leg.FIRST, context.number, addresses[1], now),),
+            answered=answered,
         )
 
     def _determine(
@@ -285,6 +296,9 @@ class SecondTerminal:
         for sources in [record.sources for record in records] or [context.sources]:
             if not self._proven(context, sources, message.cookies[:1], now):
                 self._in.dropped["backup request without proof of the first address"] += 1
+                if sources and self._cookie_limit.allows(source, now):
+                    # the proof is too old, or of a time before a restart: a fresh one goes to the first address
+                    self._answer(context, (destination, sources[-1]), carriage, now, (), None)
                 return
         if not context.validated:
             context.validated = True

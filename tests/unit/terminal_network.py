@@ -235,6 +235,7 @@ class Network:
         self.sent: list[Sent] = []
         self.lost: list[Data] = []
         self.delivered = 0
+        self.ends: dict[Flow, tuple[Flow, Flow]] = {}
         self.loss = 0.0
         self.duplication = 0.0
         self.jitter = 0
@@ -316,8 +317,8 @@ class Network:
     def _arrive_data(self, data: Data) -> None:
         if any(node.takes(data) for node in self.nodes.values() if node.name != data.sender):
             self.delivered += 1
-        else:
-            self.lost.append(data)
+        elif all(any(end in node.flows for node in self.nodes.values()) for end in self.ends[data.flow]):
+            self.lost.append(data)  # both ends still had their sockets
 
     # services between two nodes
 
@@ -325,12 +326,17 @@ class Network:
         self, one: Node, other: Node, port: int, protocol: int = do.UDP, tell: bool = True
     ) -> tuple[Flow, Flow]:
         """A service between their newest addresses."""
-        near, far = (
-            Endpoint(one.current, port),
-            Endpoint(other.current, 80 if protocol != do.ICMPV6 else port),
-        )
+        return self.service_on(one, one.current, other, port, protocol, tell)
+
+    def service_on(
+        self, one: Node, on: IPv6Address, other: Node, port: int, protocol: int = do.UDP, tell: bool = True
+    ) -> tuple[Flow, Flow]:
+        """A service from this address to the other's newest one; the two names of it."""
+        near = Endpoint(on, port)
+        far = Endpoint(other.current, port if protocol == do.ICMPV6 else 80)
         flows = Flow(protocol, near, far), Flow(protocol, far, near)
-        for node, flow in zip((one, other), flows, strict=True):
+        self.ends |= dict.fromkeys(flows, flows)
+        for node, flow in zip((other, one), reversed(flows), strict=True):
             node.flows[flow] = Service(flow=flow, uid=1000, process="app")
             if tell:
                 node.tell(
