@@ -6,6 +6,7 @@ Three ways: ICMPv6 echo, TCP connections, and UDP datagrams that a closed port a
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import select
 import socket
@@ -146,8 +147,9 @@ def _udp(found: dict[str, Found], ports: Iterable[int], patience: float) -> None
                 one = ipv6_socket(socket.SOCK_DGRAM)
                 sockets[one.fileno()] = one, address
                 poll.register(one, select.POLLIN)
-                one.connect((address, port))
-                one.send(b"hopbed scan")
+                with contextlib.suppress(OSError):  # nobody is there, as far as the node knows
+                    one.connect((address, port))
+                    one.send(b"hopbed scan")
         ends = time.monotonic() + patience
         while sockets and (left := ends - time.monotonic()) > 0:
             for fd, _ in poll.poll(left * 1e3):

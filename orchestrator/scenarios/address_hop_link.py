@@ -21,6 +21,7 @@ _SITE = 48
 _HOP_SUBNET = 0x100
 _STEADY_SUBNET = 0xF00
 _ADVERTISED_SUBNET = 0x800
+_ADVERTISED_BITS = 54
 HOP_PREFIXES = 8
 LINK_ADDRESS = "node.link-address"
 
@@ -38,7 +39,12 @@ def hop_prefixes(plan: RunPlan) -> tuple[ipaddress.IPv6Network, ...]:
 
 def advertised_prefix(plan: RunPlan, number: int) -> ipaddress.IPv6Network:
     """The prefix that the router advertises for the hop of this number."""
-    return subnet(plan, _ADVERTISED_SUBNET + number % (_STEADY_SUBNET - _ADVERTISED_SUBNET))
+    return subnet(plan, _ADVERTISED_SUBNET + number % (1 << 64 - _ADVERTISED_BITS))
+
+
+def advertised_prefixes(plan: RunPlan) -> ipaddress.IPv6Network:
+    """All that the router may advertise."""
+    return subnet(plan, _ADVERTISED_SUBNET).supernet(new_prefix=_ADVERTISED_BITS)
 
 
 def steady_address(plan: RunPlan, node: str) -> ipaddress.IPv6Address:
@@ -56,7 +62,8 @@ async def prepare(bed: Testbed, nodes: list[Node]) -> None:
     async def one(node: Node) -> None:
         address = f"{steady_address(bed.plan, node.name)}/64"
         words = [f"address add {address} dev {INTERFACE} nodad"]
-        words += [f"route replace {prefix} dev {INTERFACE}" for prefix in hop_prefixes(bed.plan)]
+        on_link = (*hop_prefixes(bed.plan), advertised_prefixes(bed.plan))
+        words += [f"route replace {prefix} dev {INTERFACE}" for prefix in on_link]
         await node.exec(["ip", "-6", "-batch", "-"], stdin="\n".join(words).encode() + b"\n")
         shown = await node.exec(["ip", "-json", "link", "show", "dev", INTERFACE])
         bed.events.say(LINK_ADDRESS, node=node.name, mac=json.loads(shown.stdout)[0]["address"])

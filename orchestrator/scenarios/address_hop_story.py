@@ -42,11 +42,10 @@ async def play(stage: Stage, parameters: AddressHopScenario) -> None:
         began = await stack.enter_async_context(origin(stage, parameters))
         scan = await stack.enter_async_context(scanner(stage, parameters, began.first))
         await scan.before()
-        async with stage.traffic(
-            probes.specs(bed.plan, parameters, MOVING, partner, began.first), stall_ms=probes.GAP_MS
-        ):
+        specs = probes.specs(bed.plan, parameters, MOVING, partner, began.first)
+        async with stage.traffic(specs, stall_ms=probes.GAP_MS), AsyncExitStack() as clients:
             running = [
-                await stack.enter_async_context(one) for one in applications(stage, parameters, began.first)
+                await clients.enter_async_context(one) for one in applications(stage, parameters, began.first)
             ]
             await anyio.sleep(_BEFORE)  # traffic before the first hop, so that a gap at it is seen
             await hop(stage, parameters, began)
@@ -147,7 +146,8 @@ def _hops_check(name: str, parameters: AddressHopScenario, events: list[Event]) 
 
 def _outcome_check(name: str, parameters: AddressHopScenario, events: list[Event]) -> Check:
     wanted = OUTCOMES[parameters.partner]
-    by_service = evidence.outcomes_by_service(events, name, partner_of(parameters))
+    partner = partner_of(parameters) if name == MOVING else MOVING
+    by_service = evidence.outcomes_by_service(events, name, partner)
     times = sum(counts.get(wanted, 0) for counts in by_service.values())
     other = {
         service: counts for service, counts in by_service.items() if set(counts) - {wanted, "ended-before"}
