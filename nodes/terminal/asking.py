@@ -32,6 +32,8 @@ from nodes.terminal.surroundings import Surroundings
 MOST_MS = 0xFFFFFFFF
 _QUICK_TRIES = 8
 _CLOSE_TRIES = 12
+_EACH = NS_PER_MS // 2
+"""What the interval of repetition grows by for each message beyond the first: a partner reads them all."""
 
 Addresses = tuple[IPv6Address, IPv6Address]
 
@@ -60,27 +62,33 @@ class Asking:
     # what is sent
 
     def send_pending(self, hop: Hop, exchange: Exchange, now: int) -> None:
-        """Send all that is not answered, and say when to send it again."""
-        sent = self._send_requests(hop, exchange, now)
-        sent = self._send_backups(hop, exchange, now) or sent
-        sent = self._send_switches(hop, exchange, now) or sent
-        sent = self._send_close(hop, exchange, now) or sent
+        """Send what was not sent yet; and, where that is due, all again that is not answered."""
+        again = exchange.next_send is None or exchange.next_send <= now
+        exchange.fresh = False
+        sent = self._send_requests(hop, exchange, now, again)
+        sent += self._send_backups(hop, exchange, now, again)
+        sent += self._send_switches(hop, exchange, now, again)
+        sent += self._send_close(hop, exchange, now)
+        if not again and not sent:
+            return
         if not sent:
             exchange.next_send = None
             return
         settings = self._in.settings
-        wait = self._in.random.randint(settings.retry_least, settings.retry_most)
+        wait = self._in.random.randint(settings.retry_least, settings.retry_most) + (sent - 1) * _EACH
         if exchange.tries > _QUICK_TRIES:
             wait = min(wait << min(exchange.tries - _QUICK_TRIES, 16), settings.retry_slow)
         exchange.tries += 1
         exchange.next_send = now + wait
 
-    def _send_requests(self, hop: Hop, exchange: Exchange, now: int) -> bool:
+    def _send_requests(self, hop: Hop, exchange: Exchange, now: int, again: bool) -> int:
         if exchange.failed is not None or exchange.closing is not None:
-            return False
-        groups = self._grouped(self.steps.at(exchange, Step.ASKING), from_second=None)
-        if not groups and exchange.answered is None:
+            return 0
+        groups = self._grouped(self._due(exchange, Step.ASKING, again), from_second=None)
+        if not groups and exchange.answered is None and (again or exchange.asked is None):
             groups = self._to_pair(exchange, hop.first)
+        sent = 0
+        ports = Capability.PORTS if self._in.settings.move_ports else Capability.NONE
         for (source, destination), items in groups.items():
             for portion in portions(items, MOST_SERVICES) or [[]]:
                 self._send(
@@ -89,30 +97,27 @@ class Asking:
                     (source, destination),
                     now,
                     Kind.UPDATE_REQUEST,
-                    flags=capability(source, hop.second)
-                    | (Capability.PORTS if self._in.settings.move_ports else Capability.NONE),
+                    flags=capability(source, hop.second) | ports,
                     services=tuple(filter(None, map(self._listed, portion))),
                     sealed=exchange.sealed,
                     lifetimes=Lifetimes(_ms(hop.due - now), _ms(hop.duration)),
                 )
-        if groups and exchange.asked is None:
+                sent += 1
+        if sent and exchange.asked is None:
             exchange.asked = now
-        return bool(groups)
+        return sent
 
-    def _send_backups(self, hop: Hop, exchange: Exchange, now: int) -> bool:
+    def _send_backups(self, hop: Hop, exchange: Exchange, now: int, again: bool) -> int:
         if exchange.failed is not None or exchange.closing is not None or exchange.answered is None:
-            return False
+            return 0
         by_proof: dict[IPv6Address, list[Item]] = defaultdict(list)
-        for item in self.steps.at(exchange, Step.SUPPORTED):
+        for item in self._due(exchange, Step.SUPPORTED, again):
             if item.asked_from is not None:
                 by_proof[item.asked_from].append(item)
-        if (
-            not by_proof
-            and exchange.prepared is None
-            and not self.steps.any(exchange, Step.ASKING)
-            and exchange.proofs
-        ):
+        alone = not self.steps.any(exchange, Step.ASKING, Step.SUPPORTED)
+        if alone and exchange.prepared is None and exchange.proofs:
             by_proof[exchange.proofs[-1].address] = []
+        sent = 0
         for asked_from, items in by_proof.items():
             cookie = next((one.cookie for one in exchange.proofs if one.address == asked_from), None)
             if cookie is None:
@@ -131,29 +136,40 @@ class Asking:
                         cookies=cookies,
                         ids=tuple(item.id for item in portion),
                     )
-        if by_proof and exchange.lease is None:
+                    sent += 1
+        if sent and exchange.lease is None:
             exchange.lease = now + max(hop.due - now, 0) + self._in.settings.hold // 2
-        return bool(by_proof)
+        return sent
 
-    def _send_switches(self, hop: Hop, exchange: Exchange, now: int) -> bool:
+    def _send_switches(self, hop: Hop, exchange: Exchange, now: int, again: bool) -> int:
         if exchange.failed is not None or exchange.closing is not None:
-            return False
-        items = self.steps.at(exchange, Step.SWITCHING)
-        groups = self._grouped(items, hop.second)
-        if not groups and exchange.switched is not None and exchange.acknowledged is None:
+            return 0
+        groups = self._grouped(self._due(exchange, Step.SWITCHING, again), hop.second)
+        alone = not self.steps.any(exchange, Step.SWITCHING)
+        if alone and exchange.switched is not None and exchange.acknowledged is None:
             groups = self._to_pair(exchange, hop.second)
+        sent = 0
         for addresses, group in groups.items():
             for portion in portions(group, MOST_IDS) or [[]]:
                 ids = tuple(item.id for item in portion)
                 self._send(exchange, Leg.SECOND, addresses, now, Kind.SWITCH, ids=ids)
-        return bool(groups)
+                sent += 1
+        return sent
 
-    def _send_close(self, hop: Hop, exchange: Exchange, now: int) -> bool:
+    def _send_close(self, hop: Hop, exchange: Exchange, now: int) -> int:
         if exchange.closing is None or exchange.closed is not None:
-            return False
-        for addresses in self._to_pair(exchange, hop.second):
+            return 0
+        groups = self._to_pair(exchange, hop.second)
+        for addresses in groups:
             self._send(exchange, Leg.SECOND, addresses, now, Kind.CLOSE)
-        return True
+        return len(groups)
+
+    def _due(self, exchange: Exchange, step: Step, again: bool) -> list[Item]:
+        """The services of a step whose message is to be sent now."""
+        items = [item for item in self.steps.at(exchange, step) if again or not item.sent]
+        for item in items:
+            item.sent = True
+        return items
 
     def _grouped(self, items: Iterable[Item], from_second: IPv6Address | None) -> dict[Addresses, list[Item]]:
         """Services by their messages' addresses: from where they are now, or from the second address."""
@@ -241,6 +257,9 @@ class Asking:
             exchange.answered = now
         exchange.unrecognised = None
         for cookie in message.cookies[:1]:
+            if not message.results and message.answered is None:  # the proof that was shown was too old
+                for supported in self.steps.at(exchange, Step.SUPPORTED):
+                    supported.sent = False
             exchange.proofs = [one for one in exchange.proofs if one.address != destination]
             exchange.proofs.append(Proof(address=destination, cookie=cookie))
             del exchange.proofs[:-8]
@@ -291,6 +310,8 @@ class Asking:
         if code == Code.COOKIE_NEEDED and message.cookies and exchange.prepared is None:
             if exchange.proof != message.cookies[0]:
                 exchange.proof = message.cookies[0]
+                for item in self.steps.at(exchange, Step.SUPPORTED):
+                    item.sent = False
                 self.progress(exchange, now)
         elif code is not None and code != Code.COOKIE_NEEDED:
             self._refuse_all(exchange, code, now)
@@ -308,10 +329,10 @@ class Asking:
         item.reason = reason
 
     def progress(self, exchange: Exchange, now: int) -> None:
-        """What is pending now is new: it goes out at once, with all its tries before it."""
+        """The exchange came further: what is new goes out at once, and has all its tries before it."""
         exchange.waiting = now
         exchange.tries = 0
-        exchange.next_send = now
+        exchange.fresh = True
 
     def close_tried(self, exchange: Exchange) -> bool:
         """Whether the close was sent often enough."""

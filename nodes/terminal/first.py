@@ -248,8 +248,7 @@ class FirstTerminal:
         fallback = self._in.settings.fallback and exchange.carriage is Carriage.OPTION
         if fallback and carriage is Carriage.OPTION:
             if exchange.option_unknown is None:
-                exchange.option_unknown = now  # UDP is left
-                exchange.next_send = now
+                exchange.option_unknown = exchange.next_send = now  # UDP is left
         elif exchange.unrecognised is None:
             exchange.unrecognised = now
         self._advance(hop, exchange, now)
@@ -274,6 +273,7 @@ class FirstTerminal:
                     if exchange.closing is None and item.step is not Step.OVER:
                         self._places[item.flow].append((hop, exchange, item))
                 self.asking.progress(exchange, now)
+                exchange.next_send = now
             if hop.ready is not None and not hop.at_expiry:
                 self._in.outbox.act(Deprecate(address=hop.first))
         self._in.outbox.act(RefreshFlows())
@@ -371,8 +371,8 @@ class FirstTerminal:
         item = Item(id=number, flow=tracked.flow, target=end, since=now)
         self._steps.add(exchange, item)
         self._places[tracked.flow].append((hop, exchange, item))
-        exchange.next_send = now
         exchange.tries = 0
+        exchange.fresh = True
         if exchange.answered is not None:
             exchange.waiting = now
 
@@ -392,7 +392,6 @@ class FirstTerminal:
             windows=(Window(), Window()),
             carriage=pair.carriage or self._in.settings.carriage,
             waiting=now,
-            next_send=now,
         )
         hop.exchanges.append(exchange)
         self._index(hop, exchange)
@@ -415,7 +414,8 @@ class FirstTerminal:
             self._close(hop, exchange, now)
         if exchange.closing is not None and exchange.closed is None and self.asking.close_tried(exchange):
             exchange.closed = now
-        if exchange.closed is None and exchange.next_send is not None and exchange.next_send <= now:
+        due = exchange.next_send is not None and exchange.next_send <= now
+        if exchange.closed is None and (exchange.fresh or due):
             self.asking.send_pending(hop, exchange, now)
         self._tell(hop, exchange)
 
@@ -547,6 +547,7 @@ class FirstTerminal:
         self._settle_places(hop, exchange, now)
         self._retire(now)
         self.asking.progress(exchange, now)
+        exchange.next_send = None
         if exchange.answered is None:
             exchange.closed = now
 

@@ -43,6 +43,7 @@ class Item(msgspec.Struct, kw_only=True):
         target: its end at the second address.
         step: how far it has come.
         since: when it came there, ns.
+        sent: the message that this step asks for was sent.
         asked_from: the first address that the answer came to.
         left: the end that it had before the switch.
         outcome: what became of it, None: not decided.
@@ -55,6 +56,7 @@ class Item(msgspec.Struct, kw_only=True):
     target: Endpoint
     step: Step = Step.ASKING
     since: int
+    sent: bool = False
     asked_from: IPv6Address | None = None
     left: Endpoint | None = None
     outcome: Outcome | None = None
@@ -93,6 +95,7 @@ class Exchange(msgspec.Struct, kw_only=True):
         closed: the partner knows, or it does not answer any more.
         waiting: since when the message that is repeated now goes unanswered.
         tries: how often it was sent.
+        fresh: something is to be sent for the first time.
         told: how many of its phases were reported.
         next_send: when it is sent again.
         lease: until when the partner surely keeps the backup session.
@@ -121,6 +124,7 @@ class Exchange(msgspec.Struct, kw_only=True):
     closed: int | None = None
     waiting: int
     tries: int = 0
+    fresh: bool = True
     told: int = 0
     next_send: int | None = None
     lease: int | None = None
@@ -176,7 +180,7 @@ class Hop(msgspec.Struct, kw_only=True):
 
 
 class Steps:
-    """Which services of an exchange stand at which step: an index beside the state, made anew by a restart."""
+    """Which services of an exchange stand at which step: an index beside the state, made anew on restart."""
 
     def __init__(self) -> None:
         self._of: dict[int, dict[Step, dict[int, Item]]] = {}
@@ -207,6 +211,7 @@ class Steps:
         index[item.step].pop(item.id, None)
         item.step = step
         item.since = now
+        item.sent = False
         index[step][item.id] = item
 
     def forget(self, exchange: Exchange) -> None:

@@ -150,9 +150,9 @@ def _check_times(plan: HopPlan) -> None:
         room = (plan.valid - plan.preferred) * NS_PER_S
         if room < least + _EVENT_LATE:
             raise errors.ParameterError(
-                f"hops: preferred {plan.preferred} s and valid {plan.valid} s leave {room / NS_PER_S:g} s for a "
-                f"hop, which can take {(least + _EVENT_LATE) / NS_PER_S:g} s with duplicate address detection "
-                f"{plan.dad}"
+                f"hops: preferred {plan.preferred} s and valid {plan.valid} s leave {room / NS_PER_S:g} s "
+                f"for a hop, which can take {(least + _EVENT_LATE) / NS_PER_S:g} s with duplicate address "
+                f"detection {plan.dad}"
             )
 
 

@@ -297,7 +297,7 @@ class SecondTerminal:
             if not self._proven(context, sources, message.cookies[:1], now):
                 self._in.dropped["backup request without proof of the first address"] += 1
                 if sources and self._cookie_limit.allows(source, now):
-                    # the proof is too old, or of a time before a restart: a fresh one goes to the first address
+                    # too old a proof, or one of before a restart: a fresh one goes to the first address
                     self._answer(context, (destination, sources[-1]), carriage, now, (), None)
                 return
         if not context.validated:

@@ -404,7 +404,9 @@ def test_a_partner_that_does_not_know_the_flow_refuses_it():
     network.run(3 * S)
     hop(a)
     network.run(2 * S)
-    assert [(data["outcome"], data["reason"]) for data in a.of("hop.service")] == [("refused", "no such flow")]
+    assert [(data["outcome"], data["reason"]) for data in a.of("hop.service")] == [
+        ("refused", "no such flow")
+    ]
 
 
 def test_a_flow_that_the_partners_inventory_shows_a_little_later_hops():
@@ -412,9 +414,7 @@ def test_a_flow_that_the_partners_inventory_shows_a_little_later_hops():
     flows = network.service(a, b, 5000, tell=False)
     a.tell(lambda now: a.core.flows_changed([a.flows[flows[0]]], [], now))
     hop(a)
-    network.after(
-        20 * MS, lambda: b.tell(lambda now: b.core.flows_changed([b.flows[flows[1]]], [], now))
-    )
+    network.after(20 * MS, lambda: b.tell(lambda now: b.core.flows_changed([b.flows[flows[1]]], [], now)))
     network.run(2 * S)
     assert outcomes(a) == {"hopped": 1}
 
