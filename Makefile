@@ -9,6 +9,7 @@ RELEASE ?= bookworm# the Debian release of the node image: bookworm or trixie
 FRESH ?=# FRESH=1: build the image anew, with Debian's packages of today
 UPGRADE ?=# UPGRADE=1: lock the newest versions instead of keeping those that still fit
 PYTEST ?=# more arguments for pytest
+JOBS ?= 8# testbeds at a time that make abnormality-table brings up
 ARGS ?=# more arguments for a command of reliability, such as --help
 
 VENV := .venv
@@ -17,9 +18,19 @@ PYTHON := $(VENV)/bin/python
 HOPBED := setup/with-docker.sh $(VENV)/bin/hopbed
 IMAGE := setup/with-docker.sh $(PYTHON) -m orchestrator.image --release $(RELEASE)
 
-.PHONY: demo
-demo: setup image-for-$(RUNTIME) ## two strongSwan peers rekey under traffic; ends with a verdict and a report [RUNTIME=docker]
-	@$(HOPBED) run rekey -p ike=2 -p count=5 --runtime $(RUNTIME) --out evidence/demo-$$(date +%Y%m%d-%H%M%S)
+# A story of orchestrator/scenarios/stories.py has a target of its own: demo-NAME.
+.PHONY: demo demo-rekey demo-negotiation demo-abnormality
+demo: setup image-for-$(RUNTIME) ## every story, measured; ends with verdicts and one report [RUNTIME=docker]
+	@$(HOPBED) demo --runtime $(RUNTIME) --out evidence/demo-$$(date +%Y%m%d-%H%M%S)
+demo-rekey: ## two strongSwan peers rekey under traffic
+demo-negotiation: ## an IKEv1 rekey whose third message is lost: strongSwan beside the early responder
+demo-abnormality: ## a negotiation that cannot succeed: stock, and both sides silent for a time
+demo-rekey demo-negotiation demo-abnormality: demo-%: setup image-for-$(RUNTIME)
+	@$(HOPBED) demo $* --runtime $(RUNTIME) --out evidence/demo-$*-$$(date +%Y%m%d-%H%M%S)
+
+.PHONY: abnormality-table
+abnormality-table: setup image-for-$(RUNTIME) ## every abnormality, off beside on, into docs/; half an hour [JOBS=8] [RUNTIME=docker]
+	@setup/with-docker.sh $(PYTHON) -m orchestrator.abnormality_table --jobs $(JOBS) --runtime $(RUNTIME)
 
 .PHONY: test
 test: setup test-packages lint image-for-auto ## lint, strict type check and every test, on both runtimes [PYTEST=...]
@@ -68,10 +79,14 @@ lint: setup ## ruff, mypy --strict, and shellcheck where it is installed
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
-	$(PYTHON) -m mypy setup/dockerd.py
+	$(PYTHON) -m mypy setup/dockerd.py setup/audit.py
 	@if command -v shellcheck >/dev/null; then \
 		set -x; shellcheck setup/*.sh images/*.sh images/hopbed-node .ci/run; \
 	else echo "shellcheck is not installed: the shell scripts were not checked"; fi
+
+.PHONY: audit
+audit: setup ## known vulnerabilities of what the locks pin, as PyPI tells them
+	@$(PYTHON) setup/audit.py
 
 # Options and index addresses stay out of the locks: they are this machine's, not the project's.
 PIP_COMPILE := $(PYTHON) -m piptools compile --quiet --no-config --allow-unsafe --generate-hashes --strip-extras \
@@ -82,6 +97,10 @@ PIP_COMPILE := $(PYTHON) -m piptools compile --quiet --no-config --allow-unsafe 
 lock: setup ## pin requirements.lock and images/requirements.lock anew [UPGRADE=1]
 	$(PIP_COMPILE) --extra dev --output-file requirements.lock pyproject.toml
 	$(PIP_COMPILE) --constraint requirements.lock --output-file images/requirements.lock images/requirements.in
+
+.PHONY: interoperability
+interoperability: setup image-for-auto ## the endpoint against strongSwan 5.9 and 6.0; writes the table in docs/
+	HOPBED_WRITE_TABLE=1 setup/with-docker.sh $(PYTHON) -m pytest tests/integration/test_interoperability.py
 
 .PHONY: benchmark-bring-up
 benchmark-bring-up: setup image-for-auto ## time of bring-up, both runtimes beside Mininet
@@ -105,6 +124,11 @@ isolation: setup test-packages image-for-auto ## eight runs at once, twenty time
 .PHONY: soak-cycles
 soak-cycles: setup image-for-auto ## bring up and take down 500 times, and see that nothing grows [ARGS=...]
 	@$(RELIABILITY) tests/reliability/cycles.py $(ARGS)
+
+.PHONY: benchmark-esp
+benchmark-esp: setup ## what our ESP in user space carries, beside strongSwan's kernel-libipsec
+	@setup/packages.sh iperf3
+	@$(PYTHON) benchmarks/esp_throughput.py
 
 .PHONY: clean
 clean: ## remove what make made here: the virtual environment, wheels and caches (images and evidence stay)

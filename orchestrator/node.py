@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import anyio
 
 from nodes import errors
+from orchestrator.abnormality import Abnormality
 from orchestrator.control import ControlClient
-from orchestrator.peer import Peer
+from orchestrator.endpoint import Endpoint
+from orchestrator.peer import Peer, TunnelEnd
 from orchestrator.runtimes.base import Runtime
 from orchestrator.terminal import Terminal
 from orchestrator.topology.plan import NodePlan, RoleName
@@ -70,6 +72,37 @@ class Node:
         if self.plan.role is not RoleName.TERMINAL or self.control is None:
             raise errors.UsageError(f"{self.name} is a {self.plan.role}, not a terminal")
         return Terminal(self.control)
+
+    @property
+    def abnormality(self) -> Abnormality:
+        """The handling of abnormal negotiations in this node.
+
+        Raises:
+            UsageError: the node negotiates nothing.
+        """
+        if self.plan.role is not RoleName.PEER or self.control is None:
+            raise errors.UsageError(f"{self.name} is a {self.plan.role}, not a peer: it negotiates nothing")
+        return Abnormality(self.control)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The IKEv1 endpoint of ours in this node.
+
+        Raises:
+            UsageError: the node has another role.
+        """
+        if self.plan.role is not RoleName.IKE or self.control is None:
+            raise errors.UsageError(f"{self.name} is a {self.plan.role}, not an endpoint")
+        return Endpoint(self.control)
+
+    @property
+    def tunnel_end(self) -> TunnelEnd:
+        """Whatever negotiates in this node: the strongSwan peer, or the endpoint.
+
+        Raises:
+            UsageError: nothing does.
+        """
+        return self.endpoint if self.plan.role is RoleName.IKE else self.peer
 
     async def exec(
         self, argv: Sequence[str], *, check: bool = True, stdin: bytes | None = None

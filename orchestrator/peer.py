@@ -2,8 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from nodes.peer import model
 from orchestrator.control import ControlClient
+
+
+class TunnelEnd(Protocol):
+    """What a strongSwan peer and the IKEv1 endpoint have in common, so that either may be a tunnel's end."""
+
+    async def load(self, connection: model.Connection) -> model.Loaded:
+        """Load a connection with its secret."""
+
+    async def unload(self, name: str) -> None:
+        """Forget a connection; SAs that are up stay up."""
+
+    async def initiate(
+        self, connection: str, child: str | None = None, *, timeout: float = 60.0
+    ) -> model.Initiated:
+        """Negotiate until the CHILD_SA is installed."""
+
+    async def rekey(self, selector: model.Rekey) -> model.Rekeyed:
+        """Rekey an SA; return when the new one is in place on this side."""
+
+    async def terminate(self, selector: model.Terminate) -> int:
+        """Delete SAs; return how many went."""
+
+    async def list_sas(self) -> list[model.IkeSa]:
+        """The IKE SAs with their CHILD_SAs."""
 
 
 class Peer:

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from nodes import errors
 from nodes.agent import CONTROL_SOCKET
@@ -60,19 +61,27 @@ class Testbed:
         dataplane: Dataplane = Dataplane.AUTO,
         log_dir: Path | None = None,
         events: EventStream | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> AsyncIterator[Testbed]:
         """The testbed of a compose file, up for the length of the context.
 
         Args:
             nodes: the nodes to bring up; all by default.
             log_dir: an existing folder for the nodes' logs, captures and flow records, which stay there.
+            settings: more settings of nodes' roles, by the node's name.
 
         Raises:
             HopbedError: see :func:`bring_up`, and :func:`orchestrator.topology.load.load`.
         """
         topology = load(Path(file))
         plan = plan_run(
-            topology, owner=os.getuid(), log_dir=log_dir, dad=dad, dataplane=dataplane, nodes=nodes
+            topology,
+            owner=os.getuid(),
+            log_dir=log_dir,
+            dad=dad,
+            dataplane=dataplane,
+            nodes=nodes,
+            settings=settings,
         )
         async with bring_up(plan, await choose(runtime), events=events) as bed:
             yield bed

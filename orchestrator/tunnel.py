@@ -10,7 +10,8 @@ from typing import Any, Literal
 import msgspec
 
 from nodes import errors
-from nodes.peer.model import PFS_GROUP, Auth, Child, Connection, End, Psk
+from nodes.ike.model import IkeConnection
+from nodes.peer.model import ESP_PROPOSALS, PFS_GROUP, Auth, Child, Connection, End, Psk
 from orchestrator.pki import Authority
 from orchestrator.topology.plan import NodePlan, RunPlan
 
@@ -26,7 +27,9 @@ class Settings:
 
     Attributes:
         version: of IKE.
-        pfs: a Diffie-Hellman exchange with every rekey of the CHILD_SA.
+        pfs: a Diffie-Hellman exchange with every rekey of the CHILD_SA, in the group ``pfs_group``.
+        ike_proposals: for the IKE SA; None are the version's defaults.
+        esp_proposals: for the CHILD_SA, without a group.
         ike_rekey_time: seconds after which the IKE SA is rekeyed; 0 never.
         child_rekey_time: seconds after which the CHILD_SA is rekeyed; 0 never.
         child_life_time: seconds after which it ends all the same; None is 10 % more.
@@ -38,6 +41,9 @@ class Settings:
 
     version: Literal[1, 2] = 2
     pfs: bool = False
+    pfs_group: str = PFS_GROUP
+    ike_proposals: tuple[str, ...] | None = None
+    esp_proposals: tuple[str, ...] = ESP_PROPOSALS
     ike_rekey_time: int = 14400
     child_rekey_time: int = 3600
     child_life_time: int | None = None
@@ -104,13 +110,31 @@ def tunnel(
     )
 
 
+def at_endpoint(connection: Connection, **behaviour: Any) -> IkeConnection:
+    """A tunnel's connection as an IKEv1 endpoint of ours loads it.
+
+    Args:
+        connection: of one end, as :func:`tunnel` gives it.
+        behaviour: what the endpoint can be told beside; see :class:`nodes.ike.model.IkeConnection`.
+
+    Raises:
+        ParameterError: the endpoint cannot have such a connection, or be told that; the text says why.
+    """
+    plain: dict[str, Any] = msgspec.to_builtins(connection)
+    try:
+        return msgspec.convert(plain | msgspec.to_builtins(behaviour), IkeConnection)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise errors.ParameterError(f"tunnel {connection.name!r} at an endpoint: {error}") from None
+
+
 def _connection(local: NodePlan, remote: NodePlan, auth: Auth, settings: Settings, name: str) -> Connection:
     try:
         child = Child(
             name=CHILD,
             local_ts=(str(local.inner),),
             remote_ts=(str(remote.inner),),
-            pfs=PFS_GROUP if settings.pfs else None,
+            esp_proposals=settings.esp_proposals,
+            pfs=settings.pfs_group if settings.pfs else None,
             rekey_time=settings.child_rekey_time,
             life_time=settings.child_life_time,
         )
@@ -121,6 +145,7 @@ def _connection(local: NodePlan, remote: NodePlan, auth: Auth, settings: Setting
             auth=auth,
             children=(child,),
             version=settings.version,
+            proposals=settings.ike_proposals,
             rekey_time=settings.ike_rekey_time,
             keyingtries=settings.keyingtries,
             dpd_delay=settings.dpd_delay,

@@ -5,8 +5,10 @@ would leave the node in clear by the default route, or wait for a neighbour that
 blocks the sender's socket for 3 s. So each such prefix is routed to the inner interface, which swallows it
 in silence: the packet is sent and lost, as a gateway with a larval SA loses it. (The route types
 ``blackhole``, ``unreachable`` and ``prohibit`` keep it home too, but fail the sender's call with EINVAL,
-EHOSTUNREACH or EACCES, at which an unmodified application gives up.) Charon's own route stands in a table
-that is asked earlier (220, strongswan.conf(5) routing_table): it wins as soon as a policy is installed.
+EHOSTUNREACH or EACCES, at which an unmodified application gives up.) Charon's own route stands in the same
+table (220, strongswan.conf(5) routing_table) with a better metric: it wins as soon as a policy is installed.
+In a table of its own the guard would keep connected sockets for ever: a socket looks for its route anew
+only when something changes in the table where it found the last one.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from nodes.peer.model import Connection
 DUMMY = "inner"
 LOOPBACK = "lo"
 CHARON_TABLE = "220"
+_GUARD_METRIC = "65536"
+"""Worse than that of charon's routes, which have the kernel's default, 1024."""
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -110,4 +114,5 @@ class PlaintextGuard:
             await self._route("delete", prefix)
 
     async def _route(self, verb: str, prefix: Prefix) -> None:
-        await must_ip(f"-{prefix.version}", "route", verb, str(prefix), "dev", self._interface)
+        where = ("dev", self._interface, "table", CHARON_TABLE, "metric", _GUARD_METRIC)
+        await must_ip(f"-{prefix.version}", "route", verb, str(prefix), *where)

@@ -200,7 +200,10 @@ class Terminated(Struct, frozen=True, kw_only=True):
 
 
 class ChildSa(Struct, frozen=True, kw_only=True):
-    """A CHILD_SA as charon tells it; figures are None until it is installed."""
+    """A CHILD_SA as charon tells it; figures are None until it is installed.
+
+    ``effective_by`` is the IKEv1 endpoint's alone: what made it send under the SA.
+    """
 
     name: str
     unique_id: int
@@ -223,6 +226,7 @@ class ChildSa(Struct, frozen=True, kw_only=True):
     rekey_in: int | None = None
     expires_in: int | None = None
     installed_for: int | None = None
+    effective_by: str | None = None
 
 
 class IkeSa(Struct, frozen=True, kw_only=True):

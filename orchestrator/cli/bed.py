@@ -22,7 +22,7 @@ from orchestrator.runtimes.choose import all_runs, choose, find_run, runtime_typ
 from orchestrator.testbed import Testbed, attach, leave_up
 from orchestrator.topology.addressing import plan_run
 from orchestrator.topology.load import load
-from orchestrator.topology.plan import Dad, Dataplane, RoleName
+from orchestrator.topology.plan import TUNNEL_ROLES, Dad, Dataplane
 
 
 @click.command()
@@ -111,8 +111,8 @@ async def _fill(entry: dict[str, Any], bed: Testbed) -> None:
     if node.control is not None:
         await node.control.call("agent.ping", None, str)
     entry["state"] = "up"
-    if node.plan.role is RoleName.PEER:
-        entry["sas"] = msgspec.to_builtins(await node.peer.list_sas())
+    if node.plan.role in TUNNEL_ROLES:
+        entry["sas"] = msgspec.to_builtins(await node.tunnel_end.list_sas())
 
 
 def _table(run: dict[str, Any]) -> Table:
@@ -123,13 +123,20 @@ def _table(run: dict[str, Any]) -> Table:
     for node in run["nodes"]:
         sas = [
             f"{sa['name']} IKEv{sa['version']} {sa['state']}"
-            + "".join(f"\n  {child['name']} {child['state']} {child['spi_in']}" for child in sa["children"])
+            + "".join(f"\n  {_child(child)}" for child in sa["children"])
             for sa in node.get("sas", [])
         ]
         table.add_row(node["name"], node["role"], node["address"], node["state"], "\n".join(sas))
     if "problem" in run:
         table.caption = run["problem"]
     return table
+
+
+def _child(child: dict[str, Any]) -> str:
+    """A CHILD_SA in words: its state, with what made it effective where that is told, and its SPIs."""
+    state = f"{child['state']} by {child['effective_by']}" if child["effective_by"] else child["state"]
+    spis = " ".join(spi or "-" for spi in (child["spi_in"], child["spi_out"]))
+    return f"{child['name']} {state} {spis}"
 
 
 def _become(node: str, run_id: str | None, argv: list[str]) -> NoReturn:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -45,6 +46,11 @@ def show_verdict(verdict: Verdict, out: Path) -> None:
         highlight=False,
     )
     console.print(f"report folder: {out}", soft_wrap=True)
+
+
+def show_outcome(console: Console, name: str, outcome: Outcome, note: str) -> None:
+    """Write an outcome in its colour, and what there is to say of it."""
+    console.print(_styled(outcome, f"{name}: {outcome.value}"), Text(note), soft_wrap=True)
 
 
 def say_bundle(out: Path) -> None:

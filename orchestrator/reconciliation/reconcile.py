@@ -172,8 +172,8 @@ class _Reconciliation:
         return leaving.records, arriving.records
 
     def _acknowledged(self, leaving: Stream, arriving: Stream) -> int:
-        known = leaving if leaving.ports is not None else arriving
-        if known.ports is None or known.beginning is None:
+        known = leaving if leaving.ports else arriving
+        if known.beginning is None:
             return 0
         most = max(leaving.octets, arriving.octets)
         return self._source.segments.acknowledged(known.ports, known.beginning, most)

@@ -27,8 +27,13 @@ class Frames:
     @classmethod
     def of(cls, capture: Capture) -> Frames:
         """The packets of ``capture``."""
-        time_ns = capture.packets.time_ns - capture.offset_ns
-        return cls(packets=capture.packets, time_ns=time_ns, order=np.argsort(time_ns, kind="stable"))
+        return cls.at(capture.packets, capture.offset_ns)
+
+    @classmethod
+    def at(cls, packets: Packets, offset_ns: int) -> Frames:
+        """``packets``, whose times are on the run's clock once ``offset_ns`` is taken from them."""
+        time_ns = packets.time_ns - offset_ns
+        return cls(packets=packets, time_ns=time_ns, order=np.argsort(time_ns, kind="stable"))
 
     def number_before(self, time_ns: int) -> int:
         """The number of the last packet up to a moment; 0 where there is none."""

@@ -6,15 +6,11 @@ became markup by a mistake of ours would still not run, and the page cannot load
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
 import string
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from typing import Any
 
 from orchestrator.evidence.read import ReadEvidence
+from orchestrator.report.assets import asset, policy
 from orchestrator.report.difference_section import Figure, differences
 from orchestrator.report.markup import Markup, join, json_script, tag, text
 from orchestrator.report.side import POINTS, side
@@ -105,9 +101,9 @@ def _page(
         navigation.append((name, heading))
     parts.append(_section("run", "What was run", "", _sides(labels, [_card(one.run()) for one in verdicts])))
     navigation.append(("run", "Run"))
-    style, script = _asset("report.css"), "\n".join(_asset(f"{name}.js") for name in SCRIPTS)
-    content = string.Template(_asset("page.html")).substitute(
-        policy=text(_policy(style, script)),
+    style, script = asset("report.css"), "\n".join(asset(f"{name}.js") for name in SCRIPTS)
+    content = string.Template(asset("page.html")).substitute(
+        policy=text(policy(style, script)),
         title=text(f"Hopbed · {title}"),
         style=style,
         navigation=join(*(tag("a", heading, href=f"#{name}") for name, heading in navigation)),
@@ -152,25 +148,3 @@ def _footer(versions: Mapping[str, str]) -> Markup:
         f"Made from the evidence folder alone by Hopbed {made}. Times are seconds since the run began, on the"
         " clock that all nodes share; packet numbers are those that Wireshark shows."
     )
-
-
-@functools.cache
-def _asset(name: str) -> str:
-    return resources.files(__package__).joinpath("page", name).read_text("utf-8")
-
-
-def _policy(style: str, script: str) -> str:
-    """What the page may do: its own style and script, by their digests."""
-
-    def digest(content: str) -> str:
-        return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
-
-    allowed: dict[str, Any] = {
-        "default-src": "'none'",
-        "style-src": digest(style),
-        "script-src": digest(script),
-        "img-src": "data:",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-    }
-    return "; ".join(f"{name} {value}" for name, value in allowed.items())

@@ -34,6 +34,10 @@ class SaLine:
         name: its configuration's, with charon's number for it.
         inbound: the SPI that the node receives under; the initiator's for an IKE SA. ``outbound`` likewise.
         start_ns: when it was installed; None where that was not told.
+        effective_ns: from when on the node sent under it; None where the node does not tell the two apart.
+        effective_by: what made it effective.
+        old_ns: from when on the node sent under another, and still received under this one; None where it
+            was not told, or did not come to it.
         end_ns: when it was replaced or deleted; None where it stood to the end.
         ended_by: the event that ended it.
         detail: algorithms and the like.
@@ -45,13 +49,20 @@ class SaLine:
     inbound: str
     outbound: str
     start_ns: int | None
+    effective_ns: int | None = None
+    effective_by: str = ""
+    old_ns: int | None = None
     end_ns: int | None = None
     ended_by: str = ""
     detail: str = ""
 
 
 def sa_lines(events: Iterable[Event]) -> list[SaLine]:
-    """The SAs in the order in which they were installed; ``events`` in the order of time."""
+    """The SAs in the order in which they were installed; ``events`` in the order of time.
+
+    strongSwan tells of a rekey alone: the old SA ends and the new one begins with it. The endpoint tells of
+    each SA by itself: installed, effective, old, deleted.
+    """
     standing: dict[tuple[str, str, object], SaLine] = {}
     lines: list[SaLine] = []
 
@@ -66,6 +77,8 @@ def sa_lines(events: Iterable[Event]) -> list[SaLine]:
         line = line or begin(event, kind, data, start_ns=None)
         standing.pop((event.node, kind, data.get("unique_id")), None)
         line.end_ns, line.ended_by = event.time_ns, event.kind
+        if reason := event.data.get("reason"):
+            line.ended_by = f"{event.kind}: {reason}"
 
     for event in events:
         sa, _, what = event.kind.partition("-sa.")
@@ -75,7 +88,16 @@ def sa_lines(events: Iterable[Event]) -> list[SaLine]:
             begin(event, sa, event.data, start_ns=event.time_ns)
         elif what == "deleted":
             end(event, sa, event.data)
+        elif what in ("effective", "old"):
+            line = standing.get((event.node, sa, event.data.get("unique_id")))
+            line = line or begin(event, sa, event.data, start_ns=None)
+            if what == "old":
+                line.old_ns = event.time_ns
+            else:
+                line.effective_ns, line.effective_by = event.time_ns, str(event.data.get("reason", ""))
         elif what == "rekeyed" and all(isinstance(event.data.get(one), dict) for one in ("old", "new")):
+            if (event.node, sa, event.data["new"].get("unique_id")) in standing:
+                continue  # this node tells of each SA by itself
             end(event, sa, event.data["old"])
             begin(event, sa, event.data["new"], start_ns=event.time_ns)
     return lines

@@ -211,7 +211,10 @@ def _sas(
         return times | {"packets": found.packets, "first": found.first, "last": found.last}
 
     important = [
-        any(time_ns is not None and matters(clock.ms(time_ns)) for time_ns in (line.start_ns, line.end_ns))
+        any(
+            time_ns is not None and matters(clock.ms(time_ns))
+            for time_ns in (line.start_ns, line.effective_ns, line.old_ns, line.end_ns)
+        )
         for line in lines
     ]
     shown = [
@@ -222,6 +225,9 @@ def _sas(
             "in": line.inbound,
             "out": line.outbound,
             "start": None if line.start_ns is None else clock.ms(line.start_ns),
+            "effective": None if line.effective_ns is None else clock.ms(line.effective_ns),
+            "trigger": line.effective_by,
+            "old": None if line.old_ns is None else clock.ms(line.old_ns),
             "end": None if line.end_ns is None else clock.ms(line.end_ns),
             "by": line.ended_by,
             "detail": line.detail,

@@ -36,6 +36,9 @@ from orchestrator.topology.addressing import plan_run
 from orchestrator.topology.load import load
 from orchestrator.topology.plan import Dad, Dataplane, RunPlan
 
+WARNING = "run.warning"
+"""The event of something that was asked for, is allowed, and is hardly meant."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
@@ -69,9 +72,10 @@ async def run(asked: Run, events: EventStream) -> Verdict:
     """
     topology = load(asked.file)
     runtime_type = await choose(asked.runtime)
-    check_rules(asked.faults, asked.scenario.nodes, asked.scenario.ends)
+    cast = asked.scenario.cast_of(asked.parameters)
+    check_rules(asked.faults, cast.nodes, cast.ends)
     for words in asked.impairments:
-        parse(words, asked.scenario.nodes)
+        parse(words, cast.nodes)
     if asked.impairments:
         (await probes.netem()).require()
     plan = plan_run(
@@ -79,8 +83,9 @@ async def run(asked: Run, events: EventStream) -> Verdict:
         owner=os.getuid(),
         dad=asked.dad,
         dataplane=asked.dataplane,
-        nodes=asked.scenario.nodes,
+        nodes=cast.nodes,
         keys=asked.keys,
+        settings=asked.scenario.settings(asked.parameters),
     )
     await runtime_type(detached=False).check(plan)
     setting = Setting(
@@ -96,6 +101,8 @@ async def run(asked: Run, events: EventStream) -> Verdict:
         with evidence(asked.out, setting) as growing:
             shutil.copyfile(asked.file, growing.path / COMPOSE)
             events.add_sink(growing.timeline)
+            for text in asked.scenario.warnings(asked.parameters):
+                events.say(WARNING, text=text)
             try:
                 await _play(
                     asked, dataclasses.replace(plan, log_dir=growing.nodes), runtime_type, events, growing
@@ -141,7 +148,7 @@ async def _play(
 ) -> None:
     async with bring_up(plan, runtime_type, events=events, checked=True) as bed:
         stage = Stage(bed, asked.seed, asked.faults)
-        ends = asked.scenario.ends
+        ends = asked.scenario.cast_of(asked.parameters).ends
         places = [
             Place(name=name, snaplen=asked.scenario.snaplen)
             for name in (*(node.name for node in plan.nodes), BRIDGE)

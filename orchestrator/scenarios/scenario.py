@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,6 +21,13 @@ class Parameters(BaseModel):
 P = TypeVar("P", bound=Parameters)
 
 
+class Cast(NamedTuple):
+    """The nodes that a run needs, and those of them that a fault calls INITIATOR and RESPONDER."""
+
+    nodes: tuple[str, ...]
+    ends: tuple[str, str]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scenario(Generic[P]):
     """A scenario.
@@ -28,11 +35,14 @@ class Scenario(Generic[P]):
     Attributes:
         name: what ``hopbed run`` calls it.
         summary: one line.
-        nodes: the nodes of the default testbed that it needs; no others are brought up.
+        nodes: the nodes of the default testbed that it may need; no others are brought up.
         ends: the nodes that a fault calls INITIATOR and RESPONDER.
+        cast: where that depends on the parameters, the nodes and the ends of this run.
+        warnings: what is allowed and yet hardly meant, one line each; told before anything starts.
         parameters: the type of its parameters.
         play: acts on the testbed that is up, and says on the stage what was expected and measured; it calls
             ``stage.begin_faults()`` where the faults that were asked for are to begin.
+        settings: what the nodes' roles are told beside what every run tells them, by the node's name.
         inspect: looks at the captures when the play is over, and says what they show.
         snaplen: the octets of each packet to keep in the captures; None keeps all.
     """
@@ -43,8 +53,15 @@ class Scenario(Generic[P]):
     ends: tuple[str, str]
     parameters: type[P]
     play: Callable[[Stage, P], Awaitable[None]]
+    cast: Callable[[P], Cast] | None = None
+    warnings: Callable[[P], Sequence[str]] = lambda _: ()
+    settings: Callable[[P], Mapping[str, Mapping[str, Any]]] = lambda _: {}
     inspect: Callable[[Stage, P], None] | None = None
     snaplen: int | None = None
+
+    def cast_of(self, parameters: P) -> Cast:
+        """The nodes and the ends of a run with these parameters."""
+        return Cast(self.nodes, self.ends) if self.cast is None else self.cast(parameters)
 
     def parse(self, given: Iterable[str]) -> P:
         """The parameters from ``name=value`` words.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
 from nodes.peer.model import Initiated
 from orchestrator import tunnel
 from orchestrator.capture import checks
-from orchestrator.capture.classify import classify
-from orchestrator.capture.pcapng import read_file
+from orchestrator.capture.classify import Headers, classify
+from orchestrator.capture.pcapng import Packets, read_file
 from orchestrator.flows import FlowResult, FlowSpec, Transport
 from orchestrator.runtimes.base import BRIDGE
 from orchestrator.scenarios.scenario import Parameters
@@ -20,6 +20,18 @@ from orchestrator.tasks import gather
 
 INITIATOR = "peer-a"
 RESPONDER = "peer-b"
+
+
+class Traffic(Protocol):
+    """Parameters that say what goes through a tunnel."""
+
+    @property
+    def rate(self) -> int:
+        """UDP probes per second, each way."""
+
+    @property
+    def tcp_rate(self) -> int:
+        """TCP records per second, each way; 0: none."""
 
 
 class TunnelParameters(Parameters):
@@ -64,23 +76,34 @@ async def establish(stage: Stage, parameters: TunnelParameters, settings: tunnel
     return initiated
 
 
-def probes(stage: Stage, parameters: TunnelParameters, *, count: int | None = None) -> list[FlowSpec]:
-    """UDP and TCP between the inner addresses, both ways; ``count`` UDP probes and TCP for the same time."""
+def probes(
+    stage: Stage,
+    parameters: Traffic,
+    *,
+    count: int | None = None,
+    ends: tuple[str, str] = (INITIATOR, RESPONDER),
+    suffix: str = "",
+) -> list[FlowSpec]:
+    """UDP and TCP between the inner addresses, both ways; ``count`` UDP probes and TCP for the same time.
+
+    From the initiator, who is the first of ``ends``, a flow is called ``a-b``; ``suffix`` goes behind that.
+    """
+    near, far = (stage.bed.node(name) for name in ends)
     specs = []
     for transport, rate in ((Transport.UDP, parameters.rate), (Transport.TCP, parameters.tcp_rate)):
         if not rate:
             continue
         there = FlowSpec(
-            name=f"{transport}-a-b",
-            source=INITIATOR,
-            destination=RESPONDER,
-            source_address=ipaddress.IPv6Address(stage.bed.node(INITIATOR).inner_address),
-            destination_address=ipaddress.IPv6Address(stage.bed.node(RESPONDER).inner_address),
+            name=f"{transport}-a-b{suffix}",
+            source=near.name,
+            destination=far.name,
+            source_address=ipaddress.IPv6Address(near.inner_address),
+            destination_address=ipaddress.IPv6Address(far.inner_address),
             transport=transport,
             rate=rate,
             count=None if count is None else max(1, count * rate // parameters.rate),
         )
-        specs += [there, there.reverse(f"{transport}-b-a")]
+        specs += [there, there.reverse(f"{transport}-b-a{suffix}")]
     return specs
 
 
@@ -102,7 +125,12 @@ def check_loss(stage: Stage, flow: FlowResult, *, at_most: int | None) -> None:
 def inspect(stage: Stage, _parameters: TunnelParameters) -> None:
     """Let the bridge's capture say that the traffic was ESP, both ways, and that nothing was in clear."""
     packets = read_file(stage.captures[BRIDGE])
-    initiator, responder = (stage.bed.plan.node(name) for name in (INITIATOR, RESPONDER))
-    stage.add(checks.esp_both_ways(classify(packets), initiator.address.ip, responder.address.ip))
+    inspect_esp(stage, packets, classify(packets), (INITIATOR, RESPONDER))
+
+
+def inspect_esp(stage: Stage, packets: Packets, headers: Headers, ends: tuple[str, str]) -> None:
+    """The same for a capture that is read already, and the tunnel between ``ends``."""
+    initiator, responder = (stage.bed.plan.node(name) for name in ends)
+    stage.add(checks.esp_both_ways(headers, initiator.address.ip, responder.address.ip))
     inner = {node.name: node.inner for node in (initiator, responder) if node.inner is not None}
     stage.add(checks.nothing_in_clear(packets, inner))

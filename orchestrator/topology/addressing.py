@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nodes import errors
+from nodes.peer.options import peer_options
 from orchestrator.topology.load import Topology
-from orchestrator.topology.plan import Dad, Dataplane, NodePlan, RunPlan
+from orchestrator.topology.plan import Dad, Dataplane, NodePlan, RoleName, RunPlan
 
 _SITE_BITS = 80
 """The bits of an address below its /48."""
@@ -47,21 +50,28 @@ def plan_run(
     dataplane: Dataplane = Dataplane.AUTO,
     nodes: tuple[str, ...] | None = None,
     keys: bool = False,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> RunPlan:
     """A new run of ``topology`` with an id and a prefix of its own; of ``nodes`` alone if they are named.
 
+    Args:
+        settings: more settings of nodes' roles, by the node's name.
+
     Raises:
-        UsageError: a node that is named is not in the topology.
+        UsageError: a node that is named is not in the topology, or a peer has no such setting.
     """
-    unknown = set(nodes or ()) - {node.name for node in topology.nodes}
+    settings = settings or {}
+    unknown = ({*(nodes or ()), *settings}) - {node.name for node in topology.nodes}
     if unknown:
         raise errors.UsageError(f"no node {', '.join(sorted(unknown))} in {topology.file}")
     site = random_site()
-    return RunPlan(
+    plan = RunPlan(
         run_id=secrets.token_hex(4),
         network=_moved_network(topology.network, site),
         nodes=tuple(
-            _moved_node(node, site) for node in topology.nodes if nodes is None or node.name in nodes
+            dataclasses.replace(_moved_node(node, site), settings=settings.get(node.name, {}))
+            for node in topology.nodes
+            if nodes is None or node.name in nodes
         ),
         owner=owner,
         log_dir=log_dir,
@@ -70,3 +80,7 @@ def plan_run(
         dataplane=dataplane,
         keys=keys,
     )
+    for node in plan.nodes:
+        if node.role is RoleName.PEER and node.settings:
+            peer_options(node.options(plan))
+    return plan

@@ -18,10 +18,9 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from nodes import errors
 from orchestrator.runtimes.base import BRIDGE
 from orchestrator.topology.compose import ComposeFile, Service
-from orchestrator.topology.plan import NodePlan, RoleName
+from orchestrator.topology.plan import TUNNEL_ROLES, NodePlan, RoleName
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?")
-_TUNNEL_ROLES = (RoleName.PEER, RoleName.IKE)
 
 Location = tuple[int | str, ...]
 
@@ -223,10 +222,10 @@ class _Checked:
         self, here: Location, role: RoleName, inner: ipaddress.IPv6Network | None
     ) -> ipaddress.IPv6Network | None:
         where = (*here, "x-hopbed", "inner")
-        if role not in _TUNNEL_ROLES:
+        if role not in TUNNEL_ROLES:
             if inner is not None:
                 raise self._fail(
-                    where, f"a {role} is no tunnel's end; inner is for {', '.join(_TUNNEL_ROLES)}"
+                    where, f"a {role} is no tunnel's end; inner is for {', '.join(TUNNEL_ROLES)}"
                 )
             return None
         if inner is None:

@@ -27,6 +27,10 @@ class RoleName(enum.StrEnum):
         return self is not RoleName.HOST
 
 
+TUNNEL_ROLES = (RoleName.PEER, RoleName.IKE)
+"""The roles that are a tunnel's end: a strongSwan peer, or the IKEv1 endpoint."""
+
+
 class Dad(enum.StrEnum):
     """The policy for duplicate address detection, said in every verdict (RFC 4862, RFC 4429)."""
 
@@ -49,6 +53,7 @@ class NodePlan:
 
     ``inner_address`` is the first address of ``inner``; a tunnel's traffic runs between such addresses.
     ``image``, ``cap_add``, ``devices`` and ``sysctls`` are Compose's, and concern the docker runtime alone.
+    ``settings`` are more of the role's own settings, as a scenario wants them for this run.
     """
 
     name: str
@@ -60,6 +65,7 @@ class NodePlan:
     devices: tuple[str, ...] = ()
     sysctls: Mapping[str, str] = dataclasses.field(default_factory=dict)
     init: bool = True
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def inner_address(self) -> ipaddress.IPv6Interface | None:
@@ -73,9 +79,9 @@ class NodePlan:
         options: dict[str, Any] = {"address": str(self.address.ip), "dataplane": plan.dataplane.value}
         if self.inner_address is not None:
             options["inner_address"] = str(self.inner_address)
-        if plan.keys and self.role is RoleName.PEER:
+        if plan.keys and self.role in TUNNEL_ROLES:
             options["keys"] = True
-        return options
+        return options | dict(self.settings)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,7 +96,7 @@ class RunPlan:
         log_dir: where the nodes' logs, captures and flow records go, a folder a node; an absolute path
             that exists. It is the evidence folder's ``nodes/``, or a folder that goes with the run.
         compose_file: what the run was read from.
-        keys: whether peers write the keys that they derive into their log folders.
+        keys: whether tunnels' ends write the keys that they derive into their log folders.
     """
 
     run_id: str

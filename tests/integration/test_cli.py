@@ -38,7 +38,7 @@ def test_a_run_goes_up_is_listed_used_and_goes_down(up):
     runs = {run["run"]: run for run in json.loads(hopbed("ps", "--json", check=0).stdout)}
     nodes = {node["name"]: node["state"] for node in runs[up]["nodes"]}
     assert set(nodes.values()) == {"up"}
-    assert list(nodes) == ["terminal-a", "terminal-b", "peer-a", "peer-b", "endpoint", "host"]
+    assert list(nodes) == ["terminal-a", "terminal-b", "peer-a", "peer-b", "endpoint", "endpoint-b", "host"]
     hopbed("exec", "--run", up, "terminal-a", "--", "ping", "-6", "-c", "1", "-W", "5", "host", check=0)
     assert "is down" in hopbed("down", "--run", up, check=0).stdout
     assert traces(up) == set()

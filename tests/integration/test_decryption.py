@@ -7,10 +7,8 @@ import shlex
 import subprocess
 
 import anyio
-import msgspec
 import pytest
 
-from nodes.peer import model
 from nodes.peer.model import Rekey
 from orchestrator import tunnel
 from orchestrator.decryption.folder import decrypting_command
@@ -69,17 +67,15 @@ def ike_payloads(folder):
     return [row[0].split(",") for row in tshark(folder, "isakmp", "isakmp.typepayload")]
 
 
-def check_inner_packets(folder):
-    """Every ESP packet, all of them in UDP, shows an inner packet between the inner prefixes."""
+def check_inner_packets(folder, ends=r":1::[ab]2$", inner_ends=r":[ab]::1$"):
+    """Every ESP packet shows an inner packet between the inner prefixes."""
     addresses = tshark(folder, "esp", "ipv6.src", "ipv6.dst")
     assert len(addresses) > 100
     for sources, destinations in addresses:
         for both in (sources, destinations):
             outer, inner = both.split(",")
-            assert re.search(r":1::[ab]2$", outer)
-            assert re.search(r":[ab]::1$", inner)
-    assert tshark(folder, "esp && tcp", "frame.number")
-    assert tshark(folder, "esp", "frame.number") == tshark(folder, "esp && udp.port == 4500", "frame.number")
+            assert re.search(ends, outer)
+            assert re.search(inner_ends, inner)
 
 
 async def test_ikev1_with_pfs_is_decrypted(play):
@@ -87,6 +83,8 @@ async def test_ikev1_with_pfs_is_decrypted(play):
     before = tshark(folder, "esp && tcp", "frame.number", keys=False)
     assert before == []
     check_inner_packets(folder)
+    assert tshark(folder, "esp && tcp", "frame.number")
+    assert tshark(folder, "esp", "frame.number") == tshark(folder, "esp && udp.port == 4500", "frame.number")
     payloads = ike_payloads(folder)
     assert all(payloads)
     quick = [one for one in payloads if one[0] == HASH and SA_1 in one]
@@ -130,15 +128,8 @@ async def test_rekeyed_ike_sas_are_decrypted_whoever_rekeyed(play, monkeypatch):
 
 def propose(monkeypatch, *, ike, esp):
     """Both peers propose these."""
-    connection = functools.partial(model.Connection, proposals=(ike,))
-    monkeypatch.setattr(tunnel, "Child", functools.partial(model.Child, esp_proposals=(esp,)))
-    monkeypatch.setattr(tunnel, "Connection", connection)
-    convert = msgspec.convert
-    monkeypatch.setattr(
-        tunnel.msgspec,
-        "convert",
-        lambda value, to, **more: convert(value, model.Connection if to is connection else to, **more),
-    )
+    settings = functools.partial(tunnel.Settings, ike_proposals=(ike,), esp_proposals=(esp,))
+    monkeypatch.setattr(tunnel, "Settings", settings)
 
 
 async def test_the_command_opens_the_capture_decrypted(play):
@@ -149,6 +140,19 @@ async def test_the_command_opens_the_capture_decrypted(play):
     done = await anyio.run_process(["sh", "-c", command])
     assert re.search(r":a::1 → \S+:b::1 +UDP", done.stdout.decode())
     assert read_evidence(folder).keys
+
+
+@pytest.mark.parametrize("esp", ["aes128gcm16", "aes128-sha256"])
+async def test_what_two_endpoints_say_is_decrypted_and_tshark_has_nothing_to_warn_of(play, monkeypatch, esp):
+    propose(monkeypatch, ike="aes128-sha256-modp2048", esp=esp)
+    folder = await play("sa-negotiation", initiator="hopbed", pfs=True, count=2, rate=200, interval=0.2)
+    check_inner_packets(folder, r":1::(c2|c3)$", r":[cd]::1$")
+    payloads = ike_payloads(folder)
+    assert all(payloads)
+    assert len([one for one in payloads if one[0] == HASH and SA_1 in one]) == 2 * 3
+    assert tshark(folder, "isakmp && (_ws.malformed || _ws.expert.severity >= 6291456)", "frame.number") == []
+    assert tshark(folder, "esp.icv_bad == 1", "frame.number") == []
+    assert list(folder.rglob("ike-keys.jsonl")) == []
 
 
 async def test_the_shared_secret_is_not_among_the_keys(play, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import anyio
 import msgspec
 import pytest
 from two_peers import ENDS, A, B, load, peers, ping
@@ -47,8 +48,9 @@ print(json.dumps({"blocked": blocked, "seen": sorted(seen)}))
 """Floods two inner addresses without waiting, and tells what of it left the node before a last datagram."""
 
 
-async def main_routes(bed):
-    return (await bed.node(A).exec(["ip", "-6", "route"])).stdout
+async def routes_of(bed):
+    shown = await bed.node(A).exec(["ip", "-6", "route", "show", "table", "all"])
+    return sorted(shown.stdout.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -64,26 +66,26 @@ async def test_a_connection_that_charon_refuses_leaves_nothing_behind(change, wo
         if "auth" in change:
             broken = "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n"
             change = {"auth": msgspec.structs.replace(ends.initiator.auth, key=broken)}
-        routes = await main_routes(bed)
+        routes = await routes_of(bed)
         with pytest.raises(errors.ParameterError, match=f"charon refuses connection 'tunnel': .*{words}"):
             await bed.node(A).peer.load(msgspec.structs.replace(ends.initiator, **change))
         assert await bed.node(A).peer.list_conns() == []
-        assert await main_routes(bed) == routes
+        assert await routes_of(bed) == routes
         with pytest.raises(errors.ParameterError, match="no connection 'tunnel' is loaded; there are: none"):
             await bed.node(A).peer.initiate(CONNECTION)
 
 
 async def test_a_connection_that_is_unloaded_takes_its_guard_along():
     async with peers() as bed:
-        routes = await main_routes(bed)
+        routes = await routes_of(bed)
         ends = tunnel(bed.plan, A, B, credentials(bed.plan, ENDS, "psk"))
         loaded = await bed.node(A).peer.load(ends.initiator)
         assert loaded.guarded == (str(bed.plan.node(B).inner),)
-        assert await main_routes(bed) != routes
+        assert await routes_of(bed) != routes
         (listed,) = await bed.node(A).peer.list_conns()
         assert (listed.name, listed.version, listed.children) == (CONNECTION, "IKEv2", (CHILD,))
         await bed.node(A).peer.unload(CONNECTION)
-        assert await main_routes(bed) == routes
+        assert await routes_of(bed) == routes
         assert await bed.node(A).peer.list_conns() == []
 
 
@@ -113,3 +115,30 @@ async def test_without_an_sa_plaintext_neither_leaves_the_node_nor_blocks_its_se
         again = await send(str(bed.plan.network.network_address + (1 << 80)))
         assert partner.inner_address not in again["seen"]
         assert again["blocked"][partner.inner_address] == 0
+
+
+CONNECTED = """
+import socket, sys
+sender = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+sender.bind((sys.argv[1], 0))
+sender.connect((sys.argv[2], 9))
+sender.send(b"before")
+print("sent", flush=True)
+sys.stdin.readline()
+sender.send(b"after")
+"""
+"""Holds a connected socket that has sent before there was an SA, and sends again when it is told."""
+
+
+async def test_a_connected_socket_from_before_the_sa_uses_it_afterwards():
+    async with peers() as bed:
+        await load(bed)
+        near, far = bed.node(A), bed.node(B)
+        argv = [sys.executable, "-c", CONNECTED, near.inner_address, far.inner_address]
+        async with await anyio.open_process(bed.runtime.command(A, argv)) as socket_user:
+            assert (await socket_user.stdout.receive()).startswith(b"sent")
+            await near.peer.initiate(CONNECTION)
+            await socket_user.stdin.send(b"\n")
+            await socket_user.wait()
+        (sa,) = await near.peer.list_sas()
+        assert sa.children[0].packets_out == 1

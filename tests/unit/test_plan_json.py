@@ -33,6 +33,7 @@ node_plans = st.builds(
     devices=st.lists(WORDS, max_size=3).map(tuple),
     sysctls=st.dictionaries(WORDS, WORDS, max_size=3),
     init=st.booleans(),
+    settings=st.dictionaries(WORDS, st.booleans() | WORDS | st.integers(0, 9), max_size=3),
 )
 run_plans = st.builds(
     RunPlan,

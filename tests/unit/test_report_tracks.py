@@ -109,6 +109,30 @@ def test_a_rekey_ends_one_sa_and_begins_another():
     ]
 
 
+def test_an_endpoint_tells_of_each_sa_by_itself_from_installed_to_deleted():
+    old, new = child(1, "aa", "bb"), child(2, "cc", "dd")
+    lines = sa_lines(
+        [
+            event(1, "endpoint", "child-sa.installed", **old),
+            event(2, "endpoint", "child-sa.effective", **old, reason="qm3"),
+            event(5, "endpoint", "child-sa.installed", **new),
+            event(6, "endpoint", "child-sa.effective", **new, reason="esp"),
+            event(6, "endpoint", "child-sa.rekeyed", old=old, new=new),
+            event(6, "endpoint", "child-sa.old", **old),
+            event(9, "endpoint", "child-sa.deleted", **old, reason="delete"),
+        ]
+    )
+    told = [(one.inbound, one.start_ns, one.effective_ns, one.effective_by, one.old_ns) for one in lines]
+    assert told == [
+        ("aa", ORIGIN + MS, ORIGIN + 2 * MS, "qm3", ORIGIN + 6 * MS),
+        ("cc", ORIGIN + 5 * MS, ORIGIN + 6 * MS, "esp", None),
+    ]
+    assert [(one.end_ns, one.ended_by) for one in lines] == [
+        (ORIGIN + 9 * MS, "child-sa.deleted: delete"),
+        (None, ""),
+    ]
+
+
 def test_an_sa_whose_beginning_was_not_told_begins_before():
     (line,) = sa_lines([event(5, "peer-a", "child-sa.deleted", **child(1, "aa", "bb"))])
     assert (line.start_ns, line.end_ns) == (None, ORIGIN + 5 * MS)

@@ -5,6 +5,7 @@ import pytest
 from nodes.errors import ParameterError, UsageError
 from orchestrator.scenarios.catalogue import SCENARIOS, find
 from orchestrator.scenarios.rekey import SCENARIO as REKEY
+from orchestrator.scenarios.sa_negotiation import SCENARIO as SA_NEGOTIATION
 
 
 def test_what_is_left_out_has_its_default():
@@ -47,7 +48,7 @@ def test_stock_ikev1_is_reported_and_stock_ikev2_is_judged():
 
 
 def test_a_scenario_that_does_not_exist_is_refused_with_those_that_do():
-    with pytest.raises(UsageError, match="no scenario 'x'; there are tunnel, rekey"):
+    with pytest.raises(UsageError, match="no scenario 'x'; there are tunnel, rekey, sa-negotiation"):
         find("x")
 
 
@@ -55,3 +56,46 @@ def test_a_scenario_that_does_not_exist_is_refused_with_those_that_do():
 def test_every_parameter_says_what_it_is(name):
     for parameter, field in SCENARIOS[name].parameters.model_fields.items():
         assert field.description, parameter
+
+
+@pytest.mark.parametrize(
+    ("words", "ends"),
+    [
+        ([], ("peer-a", "endpoint-b")),
+        (["responder=stock"], ("peer-a", "endpoint-b")),
+        (["responder=strongswan"], ("peer-a", "peer-b")),
+        (["initiator=hopbed"], ("endpoint", "endpoint-b")),
+        (["initiator=hopbed", "responder=strongswan"], ("endpoint", "peer-b")),
+    ],
+)
+def test_who_plays_in_an_sa_negotiation_follows_from_its_parameters(words, ends):
+    parameters = SA_NEGOTIATION.parse(words)
+    assert SA_NEGOTIATION.cast_of(parameters) == (ends, ends)
+
+
+@pytest.mark.parametrize(
+    ("third", "fault"),
+    [
+        ("pass", None),
+        ("drop", "drop quick-mode 3 from INITIATOR always"),
+        ("delay:500ms", "delay quick-mode 3 from INITIATOR always by 500ms"),
+        ("delay:0.5s", "delay quick-mode 3 from INITIATOR always by 500ms"),
+    ],
+)
+def test_what_becomes_of_the_third_message_is_a_fault(third, fault):
+    assert SA_NEGOTIATION.parse([f"third={third}"]).fault == fault
+
+
+@pytest.mark.parametrize(
+    "third", ["late", "delay", "delay:5", "drop:1s", "delay:-1s", "delay:99999s", "delay:0s"]
+)
+def test_a_third_message_of_no_known_kind_is_refused(third):
+    with pytest.raises(ParameterError, match="sa-negotiation: third="):
+        SA_NEGOTIATION.parse([f"third={third}"])
+
+
+def test_early_must_lose_nothing_and_stock_is_reported():
+    assert SA_NEGOTIATION.parse(["responder=early", "third=drop"]).at_most == 0
+    assert SA_NEGOTIATION.parse(["responder=stock"]).at_most is None
+    assert SA_NEGOTIATION.parse(["esp_trigger=false", "moment=initial"]).at_most is None
+    assert SA_NEGOTIATION.parse(["responder=stock", "max_lost=5"]).at_most == 5

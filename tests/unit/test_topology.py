@@ -37,7 +37,7 @@ def line_of(text: str, nth: int = 1) -> int:
 def test_the_default_testbed_has_every_role():
     roles = [node.role for node in load(ROOT / "compose.yaml").nodes]
     assert sorted(roles) == sorted(
-        [*[RoleName.TERMINAL] * 2, *[RoleName.PEER] * 2, RoleName.IKE, RoleName.HOST]
+        [*[RoleName.TERMINAL] * 2, *[RoleName.PEER] * 2, *[RoleName.IKE] * 2, RoleName.HOST]
     )
 
 
@@ -200,3 +200,15 @@ def test_another_image_is_run_only_if_the_user_trusts_it(refusal, tmp_path, monk
     file = tmp_path / "compose.yaml"
     file.write_text(DEFAULT.replace("hopbed-node:bookworm", "mine:1"))
     assert {node.image for node in load(file).nodes} == {"mine:1"}
+
+
+def test_a_scenarios_settings_reach_the_nodes_agent():
+    settings = {"peer-a": {"retransmit_timeout": 1.0}}
+    plan = plan_run(load(ROOT / "compose.yaml"), owner=0, nodes=("peer-a", "peer-b"), settings=settings)
+    assert plan.node("peer-a").options(plan)["retransmit_timeout"] == 1.0
+    assert "retransmit_timeout" not in plan.node("peer-b").options(plan)
+
+
+def test_a_setting_that_a_peer_does_not_have_is_refused():
+    with pytest.raises(UsageError, match="unknown field `retransmit`"):
+        plan_run(load(ROOT / "compose.yaml"), owner=0, settings={"peer-a": {"retransmit": 1}})

@@ -64,14 +64,18 @@ function wire(side, use) {
   return use ? el("span", {}, `${count(use.packets)}: `, packet(side, use.first), " to ", packet(side, use.last)) : "none";
 }
 
+function moment(line) {
+  return line.effective === null ? "" : el("span", {}, el("span", { class: "whole" }, seconds(line.effective)), " ", el("span", { class: "soft" }, line.trigger));
+}
+
 function saTable(side) {
   const { lines, total } = side.sas;
   if (!lines.length) return el("p", { class: "soft" }, "No node told of an SA.");
   const cell = (label, ...content) => el("td", { "data-label": label }, ...content);
   const rows = lines.map((line) => el("tr", {}, el("th", { scope: "row", class: "whole" }, `${line.kind === "child" ? "CHILD_SA" : "IKE SA"} ${line.name}`), cell("node", el("span", { class: "whole" }, line.node)),
     cell(line.kind === "child" ? "in, out" : "initiator, responder", el("code", {}, line.in), " ", el("code", {}, line.out)),
-    cell("from", el("span", { class: "whole" }, line.start === null ? "before" : seconds(line.start))), cell("until", line.end === null ? "the end" : `${seconds(line.end)} `, el("span", { class: "soft" }, line.by.split(".")[1] ?? "")),
+    cell("from", el("span", { class: "whole" }, line.start === null ? "before" : seconds(line.start))), cell("effective", moment(line)), cell("until", line.end === null ? "the end" : `${seconds(line.end)} `, el("span", { class: "soft" }, line.by.slice(line.by.indexOf(".") + 1))),
     cell("sent under it", line.kind === "child" ? wire(side, line.used) : ""), cell("algorithms", el("span", { class: "soft" }, line.detail))));
   return el("details", { open: lines.length <= 16 }, el("summary", {}, `${many(total, "SA")}${total > lines.length ? `, of which ${count(lines.length)} are on this page` : ""}`),
-    el("div", { class: "scroll" }, el("table", { class: "stack" }, el("thead", {}, el("tr", {}, ...["SA", "Node", "SPIs", "From", "Until", "ESP sent under it", "Algorithms"].map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, ...rows))));
+    el("div", { class: "scroll" }, el("table", { class: "stack" }, el("thead", {}, el("tr", {}, ...["SA", "Node", "SPIs", "From", "Effective", "Until", "ESP sent under it", "Algorithms"].map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, ...rows))));
 }

@@ -196,6 +196,21 @@ function barText(d, text, box) {
 
 const leftOut = ({ lines, total }) => total > lines.length ? `${count(lines.length)} of ${count(total)} are on this page` : "";
 
+/* The times in which an SA only receives: before it is effective, and once it is old. */
+function inboundOnly(d, line, box, end) {
+  const spans = [];
+  if (line.effective !== null) spans.push([line.start ?? line.effective, line.effective]);
+  if (line.old !== null) spans.push([line.old, end]);
+  for (const [since, until] of spans) {
+    const x = Math.max(d.x(since), box.x), width = Math.min(d.x(until), box.x + box.width) - x;
+    if (width > 0) d.add(svg("rect", { x, y: box.y, width, height: box.height, rx: 3, class: "inbound" }));
+  }
+  if (line.effective !== null && line.effective >= d.from && line.effective <= d.to) {
+    const x = d.x(line.effective);
+    d.add(svg("line", { x1: x, x2: x, y1: box.y - 2, y2: box.y + box.height + 2, class: "effective" }, svg("title", {}, `effective${line.trigger && `, by ${line.trigger}`}`)));
+  }
+}
+
 function saTracks(side) {
   const [start, end] = side.span;
   const nodes = [...new Set(side.sas.lines.map((line) => line.node))].sort();
@@ -204,8 +219,11 @@ function saTracks(side) {
     const child = line.kind === "child";
     const told = [`${child ? "CHILD_SA" : "IKE SA"} ${line.name} at ${node}`, `${child ? "in" : "initiator"} ${line.in} · ${child ? "out" : "responder"} ${line.out}`,
       `${seconds(from(line), d.width)} to ${line.end === null ? "the end" : seconds(line.end, d.width)} ${line.by}`, line.detail];
+    if (line.effective !== null) told.push(`effective from ${seconds(line.effective, d.width)} on${line.trigger && `, by ${line.trigger}`}`);
+    if (line.old !== null) told.push(`old from ${seconds(line.old, d.width)} on: inbound only`);
     if (line.used) told.push(`sent under it: ${many(line.used.packets, "packet")}, ${line.used.first} to ${line.used.last}`);
     d.add(svg("g", {}, svg("rect", { ...box, rx: 3, class: `${line.kind}${line.end === null ? " open" : ""}` }), svg("title", {}, told.join("\n"))));
+    inboundOnly(d, line, box, to(line));
     if (line.used) {
       const x = Math.max(d.x(line.used.from), d.left), until = Math.min(d.x(line.used.to), d.left + d.px);
       if (until >= x) d.add(svg("rect", { x, y: box.y + box.height - 2, width: Math.max(until - x, 1.5), height: 2.5, class: "wire" }));

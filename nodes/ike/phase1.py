@@ -1,0 +1,457 @@
+"""Phase 1: every ISAKMP SA of the endpoint, from the first message of its main mode to its end. No I/O."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from nodes.ike.context import NAT_T_PORT, Context, Path
+from nodes.ike.dpd import DeadPeerDetection
+from nodes.ike.half_open import HalfOpen
+from nodes.ike.ipsec_sa import group_name
+from nodes.ike.isakmp_sa import IsakmpSa, State
+from nodes.ike.main_mode import Initiator, MainMode, Responder
+from nodes.ike.messages.header import COOKIE, HEADER, NO_COOKIE, Header
+from nodes.ike.messages.malformed import MalformedError, NotifyType
+from nodes.ike.messages.notification import encode_deletion
+from nodes.ike.messages.payloads import Payload, PayloadType, only, parse_chain
+from nodes.ike.messages.sa_payload import Protocol as ProtocolId
+from nodes.ike.messages.sa_payload import parse_sa
+from nodes.ike.messages.vendor_id import VendorId
+from nodes.ike.misbehaviour import Script
+from nodes.ike.profile import Profile
+from nodes.ike.proposals import choose_ike
+from nodes.ike.timers import Timer
+from nodes.peer.model import IkeSa
+
+SUPERSEDED = 10.0
+"""Seconds that an ISAKMP SA lives on when another has taken over, as charon's."""
+RETRY_REKEY = 10.0
+KEEP_ALIVE_PACKET = b"\xff"
+KEEP_ALIVE = 20.0
+"""Seconds between two packets that keep a translation open (RFC 3948, section 4)."""
+MAX_PER_PARTNER = 16
+"""ISAKMP SAs of one connection that are up; the oldest makes way for another."""
+
+Wanting = Callable[[IsakmpSa | None, str], None]
+"""Told of an ISAKMP SA that is up, or why there is none."""
+
+
+class Owner(Protocol):
+    """What phase 1 needs of the endpoint."""
+
+    def rejected(self, path: Path, reason: str, text: str) -> None:
+        """A message was refused."""
+
+    def initial_contact(self, sa: IsakmpSa) -> None:
+        """The partner knows of no SA of ours: what there was before this one is gone."""
+
+    def has_pairs(self, profile: Profile) -> bool:
+        """Whether there are IPsec SAs of this connection."""
+
+    def last_esp(self, profile: Profile, told: Callable[[float], None]) -> None:
+        """Tell when the last authenticated ESP packet came from this partner, in the clock's seconds."""
+
+    def isakmp_sa_gone(self, sa: IsakmpSa, reason: str) -> None:
+        """An ISAKMP SA that was up is gone."""
+
+
+@dataclasses.dataclass
+class _Entry:
+    mode: MainMode
+    timers: list[Timer] = dataclasses.field(default_factory=list)
+    dpd: DeadPeerDetection | None = None
+    replaces: IsakmpSa | None = None
+    rekeying: bool = False
+    failure: str = ""
+
+
+def described(sa: IsakmpSa, now: float) -> IkeSa:
+    """An ISAKMP SA as the control channel tells it, without its children."""
+    profile, suite = sa.profile, sa.suite
+    rekey = profile.config.rekey_time
+    since = sa.established_at
+    return IkeSa(
+        name=profile.name,
+        unique_id=sa.id,
+        version=1,
+        state=sa.state.value,
+        initiator=sa.initiator,
+        initiator_spi=sa.cookies[0].hex(),
+        responder_spi=sa.cookies[1].hex(),
+        local_address=str(sa.path.local),
+        local_port=sa.path.local_port,
+        local_id=profile.config.local.identity,
+        remote_address=str(sa.path.remote),
+        remote_port=sa.path.remote_port,
+        remote_id=profile.config.remote.identity,
+        encryption=None if suite is None else f"AES_CBC-{suite.key_bits}",
+        integrity=None if suite is None else "HMAC_SHA2_256_128",
+        prf=None if suite is None else "PRF_HMAC_SHA2_256",
+        dh_group=None if suite is None else group_name(suite.group),
+        nat=sa.nat,
+        established_for=None if since is None else round(now - since),
+        rekey_in=None if since is None or not rekey else max(0, round(since + rekey - now)),
+    )
+
+
+class Phase1:
+    """The ISAKMP SAs.
+
+    Args:
+        context: of the endpoint.
+        owner: the endpoint.
+        profiles: the connections that are loaded, with the partner of an address.
+        scripts: how a connection misbehaves.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        owner: Owner,
+        profiles: Callable[[Path], tuple[Profile, ...]],
+        scripts: Callable[[Profile], Script],
+    ) -> None:
+        options = context.options
+        self._context = context
+        self._owner = owner
+        self._profiles = profiles
+        self._scripts = scripts
+        self._entries: dict[int, _Entry] = {}
+        self._sas: dict[tuple[bytes, bytes], IsakmpSa] = {}
+        self._firsts: dict[tuple[object, bytes], IsakmpSa] = {}
+        """Half-open SAs that a partner initiated, by its address and cookie."""
+        self._wanting: dict[str, list[Wanting]] = {}
+        self._attempts: dict[str, int] = {}
+        self._half_open = HalfOpen(
+            options.half_open_per_peer, options.half_open, self._returned, self._make_way
+        )
+
+    # ------------------------------------------------------------------ what there is
+
+    @property
+    def sas(self) -> list[IsakmpSa]:
+        """All of them, oldest first."""
+        return sorted(self._sas.values(), key=lambda sa: sa.id)
+
+    @property
+    def half_open(self) -> int:
+        """How many are not up yet."""
+        return sum(not sa.established for sa in self._sas.values())
+
+    def find(self, cookies: tuple[bytes, bytes]) -> IsakmpSa | None:
+        """The SA with these cookies; one that we initiated has the responder's from its first answer on."""
+        return self._sas.get(cookies) or self._sas.get((cookies[0], NO_COOKIE))
+
+    def established(self, profile: Profile) -> list[IsakmpSa]:
+        """Those of a connection that are up, oldest first."""
+        found = [sa for sa in self._sas.values() if sa.established and sa.profile.name == profile.name]
+        return sorted(found, key=lambda sa: sa.established_at or 0.0)
+
+    def newest(self, profile: Profile) -> IsakmpSa | None:
+        """The one that new exchanges go under: it has taken over from those before it."""
+        usable = [sa for sa in self.established(profile) if not sa.exhausted]
+        return usable[-1] if usable else None
+
+    # ------------------------------------------------------------------ messages
+
+    def first_message(self, header: Header, datagram: bytes, path: Path) -> None:
+        """Take the first message of a main mode.
+
+        Raises:
+            MalformedError: it is none, or nobody here is to answer it.
+        """
+        before = self._firsts.get((path.remote, header.initiator_cookie))
+        if before is not None:
+            self._entries[before.id].mode.receive(header, datagram)
+            return
+        profiles = self._profiles(path)
+        if not profiles:
+            raise MalformedError("no connection with this address", NotifyType.NO_PROPOSAL_CHOSEN)
+        if header.encrypted or header.message_id:
+            raise MalformedError("a first message that is encrypted or has a message ID")
+        payloads = parse_chain(header.next_payload, datagram[HEADER:])
+        sa_body = only(payloads, PayloadType.SA)
+        proposals = parse_sa(sa_body)
+        profile = profiles[0]
+        if not self._context.gate.may_negotiate(profile.peer, "responder", self._context.now):
+            self._owner.rejected(path, "inactive", "")
+            return
+        choice = choose_ike(proposals, profile.suites)
+        if choice is None:
+            self._said_failed(profile, "responder", header.cookies, "no proposal of the partner's is ours")
+            raise MalformedError("no proposal of the partner's is ours", NotifyType.NO_PROPOSAL_CHOSEN)
+        if not self._half_open.admit(str(path.remote)):
+            self._owner.rejected(path, "half-open", "as many main modes as may be are under way")
+            return
+        cookies = (header.initiator_cookie, self._context.random(COOKIE))
+        sa = IsakmpSa(self._context, profile, self._scripts(profile), path, cookies)
+        mode = Responder(
+            sa,
+            tuple(one for one in profiles if one.suites == profile.suites or choice.suite in one.suites),
+            lambda: self._up(sa),
+            lambda reason: self._responder_failed(sa, reason),
+        )
+        self._add(sa, mode)
+        self._firsts[path.remote, header.initiator_cookie] = sa
+        self._half_open.add(sa)
+        mode.start(choice, sa_body, payloads, datagram)
+
+    def receive(self, sa: IsakmpSa, header: Header, datagram: bytes, path: Path) -> None:
+        """Take a message of a main mode that is under way.
+
+        Raises:
+            MalformedError: it is none that is due.
+        """
+        before, cookies = sa.path, sa.cookies
+        if not sa.established:
+            sa.path = path  # the partner may have gone on at port 4500 (RFC 3947, section 4)
+        try:
+            self._entries[sa.id].mode.receive(header, datagram)
+        except MalformedError:
+            sa.path = before
+            raise
+        if sa.cookies != cookies and self._sas.pop(cookies, None) is not None:
+            self._sas[sa.cookies] = sa
+
+    def notified_in_clear(self, sa: IsakmpSa, header: Header, datagram: bytes) -> None:
+        """Take an informational message in the clear: it may only end a main mode that we initiate.
+
+        Raises:
+            MalformedError: it does not.
+        """
+        if sa.established or not sa.initiator:
+            raise MalformedError("an informational message in the clear")
+        self._entries[sa.id].mode.notified(header, datagram)
+
+    def heard(self, sa: IsakmpSa) -> None:
+        """The partner has sent something that was authenticated."""
+        sa.last_heard = self._context.now
+        dpd = self.dpd(sa)
+        if dpd is not None:
+            dpd.heard()
+
+    def heard_esp(self, profile: Profile) -> None:
+        """An authenticated ESP packet came from the partner."""
+        for sa in self.established(profile):
+            self.heard(sa)
+
+    def dpd(self, sa: IsakmpSa) -> DeadPeerDetection | None:
+        """The dead peer detection of an SA that is up."""
+        entry = self._entries.get(sa.id)
+        return None if entry is None else entry.dpd
+
+    # ------------------------------------------------------------------ initiating
+
+    def want(self, profile: Profile, wanting: Wanting) -> None:
+        """Tell ``wanting`` of an ISAKMP SA of this connection, negotiating one if need be."""
+        sa = self.newest(profile)
+        if sa is not None:
+            wanting(sa, "")
+            return
+        waiting = self._wanting.setdefault(profile.name, [])
+        waiting.append(wanting)
+        if len(waiting) == 1:
+            self._attempts[profile.name] = 0
+            self._initiate(profile)
+
+    def rekey(self, profile: Profile, wanting: Wanting) -> None:
+        """Negotiate another ISAKMP SA, which takes over from the one that is up (there is no other rekey)."""
+        waiting = self._wanting.setdefault(profile.name, [])
+        waiting.append(wanting)
+        if len(waiting) == 1:
+            self._attempts[profile.name] = 0
+            self._initiate(profile)
+
+    def _initiate(self, profile: Profile) -> None:
+        context = self._context
+        if not context.gate.may_negotiate(profile.peer, "initiator", context.now):
+            self._answer(profile, None, "the partner is inactive after an abnormal negotiation")
+            return
+        self._attempts[profile.name] += 1
+        path = Path(profile.local, 500, profile.remote, 500)
+        cookies = (context.random(COOKIE), NO_COOKIE)
+        sa = IsakmpSa(context, profile, self._scripts(profile), path, cookies)
+        mode = Initiator(sa, lambda: self._up(sa), lambda reason: self._initiator_failed(sa, reason))
+        mode.initial_contact = not self.established(profile) and not self._owner.has_pairs(profile)
+        entry = self._add(sa, mode)
+        entry.replaces = self.newest(profile)
+        mode.start()
+
+    def _initiator_failed(self, sa: IsakmpSa, reason: str) -> None:
+        self._said_failed(sa.profile, "initiator", sa.cookies, reason)
+        self._remove(sa)
+        profile = sa.profile
+        tries = profile.config.keyingtries
+        retry = reason == "the partner did not answer" and (
+            not tries or self._attempts.get(profile.name, 0) < tries
+        )
+        if retry and self._wanting.get(profile.name):
+            self._initiate(profile)
+        else:
+            self._answer(profile, None, reason)
+
+    def _answer(self, profile: Profile, sa: IsakmpSa | None, reason: str) -> None:
+        for wanting in self._wanting.pop(profile.name, []):
+            wanting(sa, reason)
+
+    def cancel(self, profile: Profile, reason: str) -> None:
+        """End the main modes of a connection that are under way."""
+        for sa in list(self._sas.values()):
+            if sa.profile.name == profile.name and not sa.established:
+                self._remove(sa)
+        self._answer(profile, None, reason)
+
+    # ------------------------------------------------------------------ responding
+
+    def _responder_failed(self, sa: IsakmpSa, reason: str) -> None:
+        """A main mode as responder failed; it may still be half open, waiting for a better message."""
+        self._said_failed(sa.profile, "responder", sa.cookies, reason)
+        entry = self._entries.get(sa.id)
+        if entry is not None:
+            entry.failure = reason
+            if entry.mode.over:
+                self._remove(sa)
+
+    def _returned(self, sa: IsakmpSa) -> bool:
+        mode = self._entries[sa.id].mode
+        return isinstance(mode, Responder) and mode.returned
+
+    def _make_way(self, sa: IsakmpSa) -> None:
+        self._owner.rejected(sa.path, "evicted", "a half-open SA made way for another")
+        self._remove(sa)
+
+    def _half_open_too_long(self, sa: IsakmpSa) -> None:
+        if not sa.established:
+            if self._returned(sa) and not self._entries[sa.id].failure:
+                self._said_failed(sa.profile, sa.side, sa.cookies, "the partner did not go on")
+            self._remove(sa)
+
+    # ------------------------------------------------------------------ up
+
+    def _up(self, sa: IsakmpSa) -> None:
+        """Main mode is over: the SA is up."""
+        context, config = self._context, sa.profile.config
+        entry = self._entries[sa.id]
+        self._half_open.discard(sa)
+        for timer in entry.timers:
+            timer.cancel()
+        entry.timers.clear()
+        sa.last_heard = context.now
+        if isinstance(entry.mode, Responder) and entry.mode.contact_is_initial:
+            self._owner.initial_contact(sa)
+        self._said("ike-sa.established", sa)
+        if config.rekey_time:
+            life = sa.profile.life_time
+            self._at(sa, context.now + config.rekey_time, lambda: self._soft(sa))
+            self._at(sa, context.now + life, lambda: self.delete(sa, "hard-lifetime", announce=False))
+        if sa.speaks(VendorId.DEAD_PEER_DETECTION):
+            entry.dpd = DeadPeerDetection(
+                sa,
+                config.dpd_delay,
+                config.dpd_timeout,
+                last_esp=lambda told: self._owner.last_esp(sa.profile, told),
+                dead=lambda: self.delete(sa, "dpd", announce=False),
+            )
+        if sa.nat_here:
+            self._keep_alive(sa)
+        self._supersede(sa)
+        self._answer(sa.profile, sa, "")
+
+    def _supersede(self, sa: IsakmpSa) -> None:
+        """Let those go that were up before this one's main mode began: it has taken over."""
+        older = [one for one in self.established(sa.profile) if one is not sa]
+        for one in older:
+            if (one.established_at or 0.0) <= sa.created_at:
+                self._at(
+                    one,
+                    self._context.now + SUPERSEDED,
+                    lambda one=one: self.delete(one, "rekeyed", announce=True),  # type: ignore[misc]
+                )
+        for one in older[: max(0, len(older) + 1 - MAX_PER_PARTNER)]:
+            self.delete(one, "rekeyed", announce=True)
+
+    def _soft(self, sa: IsakmpSa) -> None:
+        if not sa.established or self.newest(sa.profile) is not sa:
+            return
+
+        def over(new: IsakmpSa | None, reason: str) -> None:  # noqa: ARG001
+            if new is None and sa.established:
+                self._at(sa, self._context.now + RETRY_REKEY, lambda: self._soft(sa))
+
+        self.rekey(sa.profile, over)
+
+    def _keep_alive(self, sa: IsakmpSa) -> None:
+        """Keep a translation before us open (RFC 3948, section 4)."""
+        if sa.established and sa.path.local_port == NAT_T_PORT:
+            self._context.send(sa.path, KEEP_ALIVE_PACKET)
+            self._at(sa, self._context.now + KEEP_ALIVE, lambda: self._keep_alive(sa))
+
+    # ------------------------------------------------------------------ gone
+
+    def delete(self, sa: IsakmpSa, reason: str, *, announce: bool) -> None:
+        """End an SA; with ``announce`` the partner is told, if it is up."""
+        if sa.state is State.DELETED:
+            return
+        was_up = sa.established
+        if announce and was_up:
+            body = encode_deletion(ProtocolId.ISAKMP, [b"".join(sa.cookies)])
+            sa.inform(Payload(PayloadType.DELETE, body))
+        self._remove(sa)
+        if was_up:
+            self._said("ike-sa.deleted", sa, reason=reason)
+            self._owner.isakmp_sa_gone(sa, reason)
+
+    def _add(self, sa: IsakmpSa, mode: MainMode) -> _Entry:
+        entry = self._entries[sa.id] = _Entry(mode)
+        self._sas[sa.cookies] = sa
+        if not sa.initiator:
+            timeout = self._context.options.half_open_timeout
+            self._at(sa, self._context.now + timeout, lambda: self._half_open_too_long(sa))
+        return entry
+
+    def _remove(self, sa: IsakmpSa) -> None:
+        entry = self._entries.pop(sa.id, None)
+        if entry is None:
+            return
+        entry.mode.cancel()
+        for timer in entry.timers:
+            timer.cancel()
+        if entry.dpd is not None:
+            entry.dpd.stop()
+        self._half_open.discard(sa)
+        sa.state = State.DELETED
+        for cookies in (sa.cookies, (sa.cookies[0], NO_COOKIE)):
+            if self._sas.get(cookies) is sa:
+                del self._sas[cookies]
+        first = (sa.path.remote, sa.cookies[0])
+        if self._firsts.get(first) is sa:
+            del self._firsts[first]
+
+    def _at(self, sa: IsakmpSa, when: float, action: Callable[[], None]) -> None:
+        entry = self._entries[sa.id]
+        entry.timers = [timer for timer in entry.timers if timer.pending]
+        entry.timers.append(self._context.timers.at(when, action))
+
+    # ------------------------------------------------------------------ what is told
+
+    def _said(self, kind: str, sa: IsakmpSa, **more: Any) -> None:
+        told: dict[str, Any] = msgspec.to_builtins(described(sa, self._context.now))
+        del told["children"]
+        self._context.say(kind, **told, **more)
+
+    def _said_failed(self, profile: Profile, side: Any, cookies: tuple[bytes, bytes], reason: str) -> None:
+        self._context.gate.failed(profile.peer, side, cookies, reason, self._context.now)
+        self._context.say(
+            "negotiation.failed",
+            name=profile.name,
+            peer=profile.peer,
+            side=side,
+            exchange="main-mode",
+            initiator_spi=cookies[0].hex(),
+            responder_spi=cookies[1].hex(),
+            reason=reason,
+        )
