@@ -16,6 +16,10 @@ class Terminal:
         """Share a secret with a partner; without one, nothing hops to or from it."""
         await self._control.call("terminal.pair", pair, type(None))
 
+    async def link(self, link: model.Link) -> None:
+        """Say which further prefixes are on the link, so that there is a way to partners in them."""
+        await self._control.call("terminal.link", link, type(None))
+
     async def policy(self, policy: model.SetPolicy) -> None:
         """Say which services support address updating."""
         await self._control.call("terminal.policy", policy, type(None))

@@ -46,7 +46,16 @@ def applications(
             (steady, iperf3.PORT + 1, f"{STEADY}iperf3"),
         ):
             rate = parameters.bitrate * _MBIT
-            found.append(iperf3.running(where, seconds=seconds, bits_per_second=rate, port=port, name=name))
+            found.append(
+                iperf3.running(
+                    where,
+                    seconds=seconds,
+                    bits_per_second=rate,
+                    congestion=parameters.congestion,
+                    port=port,
+                    name=name,
+                )
+            )
     if "ssh" in parameters.applications:
         found.append(ssh.running(ends, seconds=seconds))
     return found

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from orchestrator.continuity.result import Interruption
 from orchestrator.evidence.verdict import Check
 from orchestrator.flows import FlowResult, FlowSpec, Transport
-from orchestrator.scenarios.address_hop_link import steady_address
+from orchestrator.scenarios.address_hop_link import plain_address, steady_address
+from orchestrator.scenarios.address_hop_nodes import HOST
 from orchestrator.scenarios.address_hop_parameters import AddressHopScenario
 from orchestrator.topology.plan import RunPlan
 
 GAP_MS = 10.0
 """An interruption longer than this counts, unless undisturbed traffic has one at the same time."""
+PLAIN = "plain-"
+"""Begins the name of the flow of a plain socket, whose address goes."""
 STEADY = "steady-"
 """Begins the names of the flows between addresses that stay."""
 _NEAR_NS = 20_000_000
@@ -47,7 +50,22 @@ def specs(
                 rate=rate,
             )
             found += [there, there.reverse(f"{prefix}{transport}-b-a")]
+    if parameters.plain:
+        found.append(_plain(plan, parameters, destination))
     return found
+
+
+def _plain(plan: RunPlan, parameters: AddressHopScenario, destination: str) -> FlowSpec:
+    """A connection of a node that knows nothing of hops, and whose address goes."""
+    return FlowSpec(
+        name=f"{PLAIN}tcp-a-b",
+        source=HOST,
+        destination=destination,
+        source_address=plain_address(plan, HOST),
+        destination_address=plain_address(plan, destination),
+        transport=Transport.TCP,
+        rate=parameters.tcp_rate,
+    )
 
 
 def is_steady(flow: FlowResult) -> bool:
@@ -55,11 +73,26 @@ def is_steady(flow: FlowResult) -> bool:
     return flow.spec.name.startswith(STEADY)
 
 
+def is_plain(flow: FlowResult) -> bool:
+    """Whether it is of a plain socket, whose address went."""
+    return flow.spec.name.startswith(PLAIN)
+
+
 def loss_checks(flows: Sequence[FlowResult], at_most: int | None = 0) -> list[Check]:
     """Nothing may be lost; and a TCP stream is, by its digest, the one that was sent."""
     checks = []
     for flow in flows:
         found = flow.continuity
+        if is_plain(flow):
+            checks.append(
+                Check.of(
+                    f"lost on {flow.spec.name}",
+                    expected="all, once its address has gone",
+                    measured=f"{found.lost} of {found.sent}",
+                    passed=found.lost > 0,
+                )
+            )
+            continue
         gap = f", longest gap {found.longest_gap_ms:.1f} ms" if flow.spec.transport is Transport.UDP else ""
         checks.append(
             Check.of(
@@ -86,6 +119,7 @@ def loss_checks(flows: Sequence[FlowResult], at_most: int | None = 0) -> list[Ch
 
 def gap_check(flows: Sequence[FlowResult]) -> Check:
     """No interruption over :data:`GAP_MS` that the undisturbed traffic beside it does not have."""
+    flows = [flow for flow in flows if not is_plain(flow)]
     hopping = [flow for flow in flows if not is_steady(flow)]
     steady = [one for flow in flows if is_steady(flow) for one in flow.continuity.interruptions]
     own = {

@@ -20,6 +20,7 @@ from orchestrator.topology.plan import RunPlan
 _SITE = 48
 _HOP_SUBNET = 0x100
 _STEADY_SUBNET = 0xF00
+_PLAIN_SUBNET = 0xF01
 _ADVERTISED_SUBNET = 0x800
 _ADVERTISED_BITS = 54
 HOP_PREFIXES = 8
@@ -49,8 +50,17 @@ def advertised_prefixes(plan: RunPlan) -> ipaddress.IPv6Network:
 
 def steady_address(plan: RunPlan, node: str) -> ipaddress.IPv6Address:
     """The address of a node that stays."""
+    return _in_subnet(plan, node, _STEADY_SUBNET)
+
+
+def plain_address(plan: RunPlan, node: str) -> ipaddress.IPv6Address:
+    """The address of a node that goes, and nothing comes after it."""
+    return _in_subnet(plan, node, _PLAIN_SUBNET)
+
+
+def _in_subnet(plan: RunPlan, node: str, number: int) -> ipaddress.IPv6Address:
     below = int(plan.node(node).address.ip) & (1 << 64) - 1
-    return subnet(plan, _STEADY_SUBNET)[below]
+    return subnet(plan, number)[below]
 
 
 async def prepare(bed: Testbed, nodes: list[Node]) -> None:
@@ -60,8 +70,8 @@ async def prepare(bed: Testbed, nodes: list[Node]) -> None:
     """
 
     async def one(node: Node) -> None:
-        address = f"{steady_address(bed.plan, node.name)}/64"
-        words = [f"address add {address} dev {INTERFACE} nodad"]
+        addresses = (steady_address(bed.plan, node.name), plain_address(bed.plan, node.name))
+        words = [f"address add {address}/64 dev {INTERFACE} nodad" for address in addresses]
         on_link = (*hop_prefixes(bed.plan), advertised_prefixes(bed.plan))
         words += [f"route replace {prefix} dev {INTERFACE}" for prefix in on_link]
         await node.exec(["ip", "-6", "-batch", "-"], stdin="\n".join(words).encode() + b"\n")
@@ -69,6 +79,12 @@ async def prepare(bed: Testbed, nodes: list[Node]) -> None:
         bed.events.say(LINK_ADDRESS, node=node.name, mac=json.loads(shown.stdout)[0]["address"])
 
     await gather([one(node) for node in nodes])
+
+
+async def take_plain_address(node: Node, plan: RunPlan) -> None:
+    """Remove the address that goes."""
+    address = f"{plain_address(plan, node.name)}/64"
+    await node.exec(["ip", "-6", "address", "delete", address, "dev", INTERFACE])
 
 
 def link_address(events: Iterable[Event], node: str) -> bytes:

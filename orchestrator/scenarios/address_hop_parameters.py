@@ -93,6 +93,9 @@ class AddressHopScenario(Parameters):
     )
     flow_labels: Annotated[bool, Field(description="a fresh flow label for each hop")] = False
     move_ports: Annotated[bool, Field(description="other ports on the wire after each hop")] = False
+    plain: Annotated[
+        bool, Field(description="a plain socket beside it, of a host whose address goes with the first hop")
+    ] = False
     scan: Annotated[bool, Field(description="a scanner looks for the first and the retired addresses")] = True
 
     @model_validator(mode="after")
@@ -112,6 +115,8 @@ class AddressHopScenario(Parameters):
             raise ValueError("side=both needs partner=terminal, and addresses that no router advertises")
         if not self.transports and not self.applications:
             raise ValueError("transports and applications are both none: there is nothing to look at")
+        if self.plain and (self.partner == "legacy" or self.kind == "ra"):
+            raise ValueError("plain=true takes the host, which is the partner, or the router, already")
         if self.mechanism is not None:
             self._is_a_comparison()
         return self

@@ -16,7 +16,7 @@ from orchestrator.scenarios import address_hop_evidence as evidence
 from orchestrator.scenarios import address_hop_flows as probes
 from orchestrator.scenarios import address_hop_link as link
 from orchestrator.scenarios.address_hop_applications import application_checks, applications
-from orchestrator.scenarios.address_hop_nodes import ALL, MOVING, hopping_nodes, partner_of
+from orchestrator.scenarios.address_hop_nodes import ALL, HOST, MOVING, hopping_nodes, partner_of
 from orchestrator.scenarios.address_hop_parameters import AddressHopScenario
 from orchestrator.scenarios.address_hop_router import Origin, origin
 from orchestrator.scenarios.address_hop_scan import scanner
@@ -48,6 +48,8 @@ async def play(stage: Stage, parameters: AddressHopScenario) -> None:
                 await clients.enter_async_context(one) for one in applications(stage, parameters, began.first)
             ]
             await anyio.sleep(_BEFORE)  # traffic before the first hop, so that a gap at it is seen
+            if parameters.plain:
+                await link.take_plain_address(bed.node(HOST), bed.plan)
             await hop(stage, parameters, began)
             findings = [await application.wait() for application in running]
             await anyio.sleep(_AFTER)  # and after the last one
