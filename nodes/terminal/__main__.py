@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.abc
 import anyio.lowlevel
 
 from nodes import INTERFACE, errors
@@ -41,6 +40,7 @@ from nodes.terminal.data_plane import DataPlane
 from nodes.terminal.executor import Executor
 from nodes.terminal.inventory import Inventory
 from nodes.terminal.methods import TerminalMethods
+from nodes.terminal.path_mtu import PathMtus
 from nodes.terminal.plan import Dad
 from nodes.terminal.sockets import SocketList, process_of
 from nodes.terminal.state_file import StateFile
@@ -69,7 +69,10 @@ async def serve(arguments: argparse.Namespace) -> None:
         plane = stack.enter_context(DataPlane())
         sockets = stack.enter_context(SocketList())
         messages = stack.enter_context(Messages(arguments.interface))
-        addresses = await stack.enter_async_context(Addresses(arguments.interface, dad=Dad(arguments.dad) if arguments.dad else None))
+        path_mtus = stack.enter_context(PathMtus())
+        addresses = await stack.enter_async_context(
+            Addresses(arguments.interface, dad=Dad(arguments.dad) if arguments.dad else None)
+        )
         core = Terminal(octets=os.urandom, random=random.Random(), interface=arguments.interface)
         inventory = Inventory(process_of)
         executor = Executor(
@@ -79,6 +82,7 @@ async def serve(arguments: argparse.Namespace) -> None:
             messages=messages,
             sockets=sockets,
             inventory=inventory,
+            path_mtus=path_mtus,
             state=StateFile(arguments.state),
             publish=publish,
         )
@@ -86,22 +90,17 @@ async def serve(arguments: argparse.Namespace) -> None:
 
             async def begin() -> None:
                 await executor.begin()
-                _start(tasks, executor, addresses, messages)
+                tasks.start_soon(_follow_addresses, executor, addresses)
+                tasks.start_soon(executor.tick_on)
+                tasks.start_soon(_look_around, executor)
+                tasks.start_soon(_hear_mtus, executor, path_mtus)
+                for one in messages.readable:
+                    tasks.start_soon(_listen, executor, messages, one)
 
             methods = TerminalMethods(core=core, executor=executor, addresses=addresses, begin=begin)
             _write(encode_event(event(READY)))
             await _answer(Methods(methods.handlers()))
             tasks.cancel_scope.cancel()
-
-
-def _start(
-    tasks: anyio.abc.TaskGroup, executor: Executor, addresses: Addresses, messages: Messages
-) -> None:
-    tasks.start_soon(_follow_addresses, executor, addresses)
-    tasks.start_soon(executor.tick_on)
-    tasks.start_soon(_look_around, executor)
-    for one in messages.readable:
-        tasks.start_soon(_listen, executor, messages, one)
 
 
 async def _follow_addresses(executor: Executor, addresses: Addresses) -> None:
@@ -123,6 +122,13 @@ async def _listen(executor: Executor, messages: Messages, readable: socket.socke
         for error in messages.errors(readable):
             await executor.hear_error(error)
         await anyio.lowlevel.checkpoint()
+
+
+async def _hear_mtus(executor: Executor, path_mtus: PathMtus) -> None:
+    while True:
+        await anyio.wait_readable(path_mtus.readable)
+        for heard in path_mtus.heard():
+            await executor.too_big(heard)
 
 
 async def _answer(methods: Methods) -> None:
@@ -162,7 +168,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     with contextlib.suppress(OSError):  # only root in the machine's own user namespace may
         os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
-        Path("/proc/self/autogroup").write_text(str(NICENESS))  # where the kernel weighs sessions, not processes
+        Path("/proc/self/autogroup").write_text(
+            str(NICENESS)
+        )  # where the kernel weighs sessions, not processes
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for whoever started us
     try:
         anyio.run(serve, arguments)

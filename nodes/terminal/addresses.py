@@ -168,7 +168,11 @@ class Addresses:
     async def know_neighbour(self, address: IPv6Address, lladdr: str) -> None:
         """Enter a neighbour that was just heard from; the kernel confirms the entry by and by."""
         await self._netlink.neigh(
-            "replace", dst=str(address), lladdr=lladdr, ifindex=self._index, state=0x04  # NUD_STALE
+            "replace",
+            dst=str(address),
+            lladdr=lladdr,
+            ifindex=self._index,
+            state=0x04,  # NUD_STALE
         )
 
     async def stand(self, prefix: IPv6Network) -> None:

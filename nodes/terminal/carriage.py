@@ -23,6 +23,7 @@ from nodes.terminal.header import (
     DESTINATION_OPTIONS,
     NO_NEXT_HEADER,
     OPTION_TYPES,
+    UDP_PORT,
     FormatError,
     destination_options,
     option_data,
@@ -31,8 +32,6 @@ from nodes.terminal.nf_socket import NfSocket
 from nodes.terminal.rewriting_rules import MESSAGE_MARK
 from nodes.terminal.silence import packet_filter, silence_table
 
-UDP_PORT = 4727
-"""Of the UDP carriage; the number is that of the RFC which reserves the option types."""
 
 _ETH_P_IPV6 = 0x86DD
 _SO_ATTACH_FILTER = 26
@@ -40,7 +39,8 @@ _SO_RCVBUFFORCE = 33
 _ROOM = 4 * 1024 * 1024
 _IPV6_HEADER = 40
 _HOP_LIMIT = 64
-_ICMP6_FILTER = 1
+ICMP6_FILTER = 1
+"""A socket option of ICMPv6 (RFC 3542 §3.2)."""
 _UNREACHABLE, _PARAMETER_PROBLEM = 1, 4
 _PORT_UNREACHABLE_CODE = 4
 _UNKNOWN_OPTION_CODE = 2
@@ -98,7 +98,9 @@ class Messages:
             self._errors = stack.enter_context(
                 socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
             )
-            self._errors.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, _only(_UNREACHABLE, _PARAMETER_PROBLEM))
+            self._errors.setsockopt(
+                socket.IPPROTO_ICMPV6, ICMP6_FILTER, only(_UNREACHABLE, _PARAMETER_PROBLEM)
+            )
             self._raw = stack.enter_context(
                 socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
             )
@@ -209,14 +211,13 @@ class Messages:
                 yield ErrorReceived(Unrecognised.PARAMETER_PROBLEM, address, message[8:])
 
 
-
 def _attach(packets: socket.socket, program: bytes) -> None:
     octets = ctypes.create_string_buffer(program)
     descriptor = struct.pack("HL", len(program) // 8, ctypes.addressof(octets))
     packets.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, descriptor)
 
 
-def _only(*types: int) -> bytes:
+def only(*types: int) -> bytes:
     """An ICMPv6 filter that lets these types pass (RFC 3542 §3.2: a set bit blocks)."""
     blocked = (1 << 256) - 1
     for one in types:

@@ -28,11 +28,13 @@ class DataPlane:
 
     Attributes:
         found: there was a table, which a program before this one has left.
+        reassembles: datagrams in fragments are rewritten; False where this kernel has no transparent proxy.
         transactions: how many were brought into force.
     """
 
     def __init__(self) -> None:
         self.found = False
+        self.reassembles = True
         self.transactions = 0
         self._netlink = NfSocket()
         self._rewritings: dict[Flow, Rewriting] = {}
@@ -58,6 +60,10 @@ class DataPlane:
             if error.number != errno.ENOENT:
                 raise
             self._apply(rules.table())
+            try:
+                self._apply(rules.reassembly())
+            except RefusedError:
+                self.reassembles = False
         return self
 
     def __exit__(
@@ -100,6 +106,11 @@ class DataPlane:
             self._rewritings = before
             raise
         self._back_again({path.remote.address for flow in flows for path in self._paths(flow)})
+
+    def out(self, flow: Flow) -> Path | None:
+        """What the packets of a flow bear on the wire; None where they are not rewritten."""
+        one = self._rewritings.get(flow)
+        return None if one is None else one.out
 
     def choose_from(self, loose: Set[Flow], addresses: Set[IPv6Address]) -> None:
         """For the packets of these flows the kernel may choose any of these addresses; rewrite them alike.

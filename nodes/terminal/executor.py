@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv6Address, IPv6Network
@@ -17,8 +18,10 @@ from nodes.terminal.actions import (
     AddAddress,
     CloseSockets,
     Deprecate,
+    Flow,
     HoldIdentity,
     KeepAddress,
+    Path,
     RefreshFlows,
     RefusedAddress,
     ReleaseIdentity,
@@ -36,6 +39,7 @@ from nodes.terminal.header import check_option_type
 from nodes.terminal.inventory import Inventory
 from nodes.terminal.link_addresses import AddressChange, Change
 from nodes.terminal.nf_socket import RefusedError
+from nodes.terminal.path_mtu import PathMtus, TooBig
 from nodes.terminal.sockets import SocketList
 from nodes.terminal.state_file import StateFile
 
@@ -56,6 +60,7 @@ class Executor:
         messages: carries messages.
         sockets: the kernel's lists.
         inventory: the flows that are known.
+        path_mtus: what ICMPv6 says of them.
         state: where the core's state is kept.
         publish: puts events on the stream.
     """
@@ -69,6 +74,7 @@ class Executor:
         messages: Messages,
         sockets: SocketList,
         inventory: Inventory,
+        path_mtus: PathMtus,
         state: StateFile,
         publish: Publish,
     ) -> None:
@@ -78,6 +84,7 @@ class Executor:
         self._messages = messages
         self._sockets = sockets
         self._inventory = inventory
+        self._path_mtus = path_mtus
         self._state = state
         self._publish = publish
         self._lock = anyio.Lock()
@@ -89,6 +96,7 @@ class Executor:
         self._on_link: list[IPv6Network] = []
         self._partners: set[IPv6Network] = set()
         self._looked = 0
+        self._mtus: dict[Flow, int] = {}
         self._observers: list[Callable[[str, Mapping[str, Any]], None]] = []
         self.silent = False
 
@@ -147,6 +155,18 @@ class Executor:
     async def hear_error(self, error: ErrorReceived) -> None:
         """Tell the core of an ICMPv6 error."""
         await self.tell(lambda now: self._core.unrecognised(error.error, error.source, error.quoted, now))
+
+    async def too_big(self, heard: TooBig) -> None:
+        """A path's MTU is smaller than was thought: it is for the addresses on the wire too, now and after hops."""
+        async with self._lock:
+            path = self._plane.out(heard.flow)
+            if path is not None:
+                self._mtus[heard.flow] = heard.mtu
+                self._tell_mtu(path, heard.mtu)
+
+    def _tell_mtu(self, path: Path, mtu: int) -> None:
+        with contextlib.suppress(OSError):  # the address went; so did whatever would be sent from it
+            self._path_mtus.tell(path, mtu)
 
     async def address_changed(self, change: AddressChange) -> None:
         """Tell the core, and whoever reads events, what happened to an address."""
@@ -300,6 +320,11 @@ class Executor:
         return lambda now: self._added(change, now)
 
     def _rewrite(self, action: Rewrite) -> Call | None:
+        for one in action.rewritings:
+            if one.over:
+                self._mtus.pop(one.flow, None)
+            elif one.flow in self._mtus and one.out != self._plane.out(one.flow):
+                self._tell_mtu(one.out, self._mtus[one.flow])
         try:
             self._plane.rewrite(action.rewritings)
         except RefusedError as error:

@@ -22,6 +22,8 @@ OPTION_TYPES = {
 """The types that a message may travel as, with what a node does that does not know them."""
 DESTINATION_OPTIONS = 60
 NO_NEXT_HEADER = 59
+UDP_PORT = 4727
+"""Of the UDP carriage, at both ends; the number is that of the RFC which reserves the option types."""
 MOST_DATA = 255
 """Octets that the data of one option can have."""
 

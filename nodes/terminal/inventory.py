@@ -11,6 +11,7 @@ from ipaddress import IPv6Address
 from typing import NamedTuple
 
 from nodes.terminal.actions import ICMPV6, UDP, Endpoint, Flow, Service
+from nodes.terminal.header import UDP_PORT
 from nodes.terminal.sock_diag import OpenSocket
 
 UNSPECIFIED = IPv6Address("::")
@@ -71,6 +72,8 @@ class Inventory:
         for flow in learned:
             if flow in owners or not _is_between_nodes(flow.local.address, flow.remote.address):
                 continue
+            if flow.protocol == UDP and flow.local.port == flow.remote.port == UDP_PORT:
+                continue  # messages of the terminals themselves
             owner = None if flow.protocol == ICMPV6 else _owner(flow, bound)
             if owner is None and flow.protocol != ICMPV6:
                 continue
@@ -95,7 +98,8 @@ class Inventory:
             (
                 known
                 for known in self._flows
-                if (known.protocol, known.local.port, known.remote) == (flow.protocol, flow.local.port, flow.remote)
+                if (known.protocol, known.local.port, known.remote)
+                == (flow.protocol, flow.local.port, flow.remote)
             ),
             None,
         )
@@ -103,7 +107,9 @@ class Inventory:
     def _service(self, flow: Flow, owner: OpenSocket | None) -> Service:
         if owner is None:
             return Service(flow=flow)
-        return Service(flow=flow, uid=owner.uid, process=self._process_of(owner.inode) if owner.inode else None)
+        return Service(
+            flow=flow, uid=owner.uid, process=self._process_of(owner.inode) if owner.inode else None
+        )
 
 
 def _owner(flow: Flow, bound: Mapping[int, list[OpenSocket]]) -> OpenSocket | None:

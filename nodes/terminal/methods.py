@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import IPv6Address, IPv6Network
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import msgspec
@@ -182,7 +182,12 @@ class TerminalMethods:
                 if not one["ended"]
             ),
             hops=tuple(
-                HopState(hop=one["hop"], first=one["first"], second=one["second"], state=one.get("state", "under way"))
+                HopState(
+                    hop=one["hop"],
+                    first=one["first"],
+                    second=one["second"],
+                    state=one.get("state", "under way"),
+                )
                 for one in said["hops"]
             ),
             hopped=self._hopped,
@@ -266,5 +271,10 @@ def _address(one: LinkAddress, now: int) -> AddressState:
     def left(duration: int | None) -> float | None:
         return None if duration is None else max(duration - (now - one.since), 0) / _NS
 
-    state = "tentative" if not one.usable else "deprecated" if one.deprecated else "preferred"
-    return AddressState(address=str(one.address), state=state, preferred=left(one.preferred), valid=left(one.valid))  # type: ignore[arg-type]
+    state: Literal["tentative", "deprecated", "preferred"] = "preferred"
+    if not one.usable:
+        state = "tentative"
+    elif one.deprecated:
+        state = "deprecated"
+    preferred, valid = left(one.preferred), left(one.valid)
+    return AddressState(address=str(one.address), state=state, preferred=preferred, valid=valid)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import struct
 
-from nodes.terminal.nf_tables import attribute, nested, number, text
+from nodes.terminal.nf_tables import NFPROTO_IPV6, attribute, nested, number, text
 
 _FIRST_REGISTER = 8  # NFT_REG32_00
 _VERDICT_REGISTER = 0
@@ -106,6 +106,11 @@ def learned(name: str, register: int, *, timeout_ms: int = 0) -> bytes:
     """Put the key in the set, or prolong its time there; without a time of its own, by the set's."""
     timeout = [attribute(6, struct.pack("!Q", timeout_ms))] if timeout_ms else []
     return _expression("dynset", text(1, name), number(3, 1), number(4, _register(register)), *timeout)
+
+
+def proxied(port_register: int) -> bytes:
+    """Hand the packet to a local proxy; what matters here: with such a rule the kernel reassembles fragments first."""
+    return _expression("tproxy", number(1, NFPROTO_IPV6), number(3, _register(port_register)))
 
 
 def untracked() -> bytes:

@@ -60,7 +60,9 @@ def contents(
         for path in {one.out, *one.accepted} - {own}:
             found[ERROR_IN][_sent(flow.protocol, path)] = _addressed(flow.protocol, own) + bytes(4)
         if one.out != own:
-            found[ERROR_OUT][_received(flow.protocol, own)] = _addressed(flow.protocol, _reverse(one.out)) + bytes(4)
+            found[ERROR_OUT][_received(flow.protocol, own)] = _addressed(
+                flow.protocol, _reverse(one.out)
+            ) + bytes(4)
         if one.dropped:
             found[CLOSED][_received(flow.protocol, own)] = b""
     return found

@@ -39,6 +39,7 @@ PRIORITY = -310
 """Before connection tracking (-200), after reassembly (-400)."""
 PREROUTING, OUTPUT = 0, 3
 RETIRED = "retired"
+REASSEMBLY = "reassembly"
 GONE = "gone"
 GONE_TIMEOUT_MS = 60_000
 PARTNERS = "partners"
@@ -70,11 +71,12 @@ def table() -> list[Message]:
     messages = [new_table(TABLE), delete_table(TABLE), new_table(TABLE)]
     messages += [new_set(TABLE, name, key=KEY, data=DATA) for name in MAPS]
     messages += [new_set(TABLE, CLOSED, key=KEY), new_set(TABLE, RETIRED, key=16)]
-    messages += [new_set(TABLE, GONE, key=16, timeout_ms=GONE_TIMEOUT_MS), new_set(TABLE, PARTNERS, key=PREFIX)]
     messages += [
-        new_set(
-            TABLE, name, key=KEY, flags=SetFlag.DYNAMIC, size=MOST_LEARNED, timeout_ms=UDP_TIMEOUT_MS
-        )
+        new_set(TABLE, GONE, key=16, timeout_ms=GONE_TIMEOUT_MS),
+        new_set(TABLE, PARTNERS, key=PREFIX),
+    ]
+    messages += [
+        new_set(TABLE, name, key=KEY, flags=SetFlag.DYNAMIC, size=MOST_LEARNED, timeout_ms=UDP_TIMEOUT_MS)
         for name in LEARNED
     ]
     for name, (type_, hook, priority, _) in chains.items():
@@ -82,6 +84,26 @@ def table() -> list[Message]:
     for name, (_, _, _, rules) in chains.items():
         messages += [new_rule(TABLE, name, rule) for rule in rules]
     return messages
+
+
+def reassembly() -> list[Message]:
+    """A rule that no packet comes to, for which the kernel reassembles fragments before the table sees them.
+
+    A later fragment has no ports, so it would keep the addresses of the wire. Connection tracking would reassemble
+    too, but look at every packet of the node; a rule for a transparent proxy does not.
+    """
+    never = [
+        nf.meta(Meta.INPUT_INTERFACE, 0),
+        nf.compare(0, Compare.EQUAL, nf.number_in_host_order(0)),
+        nf.meta(Meta.TRANSPORT_PROTOCOL, 1),
+        nf.compare(1, Compare.EQUAL, bytes([UDP])),
+        nf.load(Base.TRANSPORT, 2, 2, 2),
+        nf.proxied(2),
+    ]
+    return [
+        new_base_chain(TABLE, REASSEMBLY, type_="filter", hook=PREROUTING, priority=PRIORITY),
+        new_rule(TABLE, REASSEMBLY, never),
+    ]
 
 
 def removed() -> list[Message]:
@@ -110,7 +132,10 @@ def _outgoing() -> Iterable[Sequence[bytes]]:
     yield _rewritten_echo(OUT_LABELLED, *_FLOW_LABEL)
     for quoted in _QUOTED:
         # The error comes from the address that the quoted packet went to, and goes to where that came from.
-        addressed = [nf.store(Base.NETWORK, 8, 16, _ADDRESSES + 4), nf.store(Base.NETWORK, 24, 16, _ADDRESSES)]
+        addressed = [
+            nf.store(Base.NETWORK, 8, 16, _ADDRESSES + 4),
+            nf.store(Base.NETWORK, 24, 16, _ADDRESSES),
+        ]
         yield [*_error(quoted, ERROR_OUT), *addressed, nf.verdict(Verdict.ACCEPT)]
     yield [nf.load(Base.NETWORK, 8, 16, 0), nf.contained(RETIRED, 0), nf.verdict(Verdict.DROP)]
     yield [nf.load(Base.NETWORK, 24, 16, 0), nf.contained(GONE, 0), nf.verdict(Verdict.DROP)]

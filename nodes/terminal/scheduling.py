@@ -68,7 +68,11 @@ class Schedule:
             )
         if plan is not None and (self._at.plan != plan or not self._at.by_hand):
             self._take(plan, now, by_hand=True)
-        self._begin(now)
+        self._at.number += 1
+        if any(hop.ready is None for hop in self._first.hops):
+            self._at.queued.append(self._at.number)  # it begins from the address that is being added
+        else:
+            self._begin(now, self._at.number)
         return self._at.number
 
     def stop(self) -> None:
@@ -104,6 +108,7 @@ class Schedule:
             self._at.current = address
             self._duplicates.pop(hop.number, None)
             self._first.ready(address, now)
+            self._next_queued(now)
 
     def address_refused(self, address: IPv6Address, reason: RefusedAddress, text: str, now: int) -> None:
         """An address could not be added, or is somebody else's."""
@@ -122,6 +127,7 @@ class Schedule:
         self._duplicates.pop(hop.number, None)
         self._first.abandon(hop, _why(reason, text, tries))
         self._stay(hop.first)
+        self._next_queued(now)
 
     def address_deprecated(self, address: IPv6Address, now: int) -> None:
         """A preferred lifetime ended: the moment to ask."""
@@ -209,6 +215,7 @@ class Schedule:
         plan = self._at.plan
         return {
             "kind": plan.kind.value if plan is not None else None,
+            "by_hand": self._at.by_hand,
             "current": str(self._at.current) if self._at.current is not None else None,
             "hops": self._at.begun,
             "of": plan.hops if plan is not None else None,
@@ -225,24 +232,30 @@ class Schedule:
         self._ended_before = 0
         self._told_done = by_hand
 
-    def _begin(self, now: int) -> None:
+    def _next_queued(self, now: int) -> None:
+        """Begin the hop that was asked for by hand while another one's address was being added."""
+        if self._at.queued and not any(hop.ready is None for hop in self._first.hops):
+            self._begin(now, self._at.queued.pop(0))
+
+    def _begin(self, now: int, number: int | None = None) -> None:
         plan = self._at.plan
         first = self._at.current
         if plan is None or first is None or self._pool is None:
             return
-        if plan.hops is not None and self._at.begun >= plan.hops and not self._at.by_hand:
+        if number is None and plan.hops is not None and self._at.begun >= plan.hops:
             self._at.next_slot = None
             return
         second = self._pool.take(first, self._in_use())
-        if second is None and plan.kind is Kind.RA:
+        if second is None and plan.kind is Kind.RA and number is None:
             self._at.waiting = True
             return
-        self._at.number += 1
+        if number is None:
+            number = self._at.number = self._at.number + 1
         self._at.begun += 1
         if second is None:
             self._in.outbox.report(
                 "hop.failed",
-                hop=self._at.number,
+                hop=number,
                 first=str(first),
                 reason="the pool of second addresses is exhausted",
             )
@@ -257,7 +270,7 @@ class Schedule:
             self._at.next_slot = None
         ended_before, self._ended_before = self._ended_before, 0
         self._first.begin(
-            self._at.number,
+            number,
             first,
             second,
             now,

@@ -29,6 +29,7 @@ class ScheduleState(msgspec.Struct, kw_only=True):
         waiting: a hop waits for an address that a router offers.
         taken: how many addresses of the pool were taken.
         by_hand: the plan is for single hops by hand.
+        queued: the numbers of hops that were asked for by hand and have not begun.
     """
 
     plan: HopPlan | None = None
@@ -40,6 +41,7 @@ class ScheduleState(msgspec.Struct, kw_only=True):
     waiting: bool = False
     taken: int = 0
     by_hand: bool = False
+    queued: list[int] = []
 
 
 class State(msgspec.Struct, kw_only=True):

@@ -103,5 +103,3 @@ def process_of(inode: int) -> str | None:
                         if str(descriptor.readlink()) == wanted:
                             return (folder / "comm").read_text().strip()
     return None
-
-

@@ -7,6 +7,7 @@ from ipaddress import IPv6Address, IPv6Network
 from nodes import errors
 from nodes.terminal.actions import Endpoint, Flow, Path, Rewriting
 from nodes.terminal.data_plane import DataPlane
+from nodes.terminal.path_mtu import PathMtus
 
 
 def endpoint(said):
@@ -54,6 +55,9 @@ def carry_out(plane, order):
             ]
         case "found":
             return plane.found
+        case {"mtu": [local, remote, mtu]}:
+            with PathMtus() as mtus:
+                mtus.tell(path([[local, 0], [remote, 0]]), mtu)
         case "remove":
             plane.remove()
     return None

@@ -104,9 +104,20 @@ async def kill_daemon(bed, node):
     return since
 
 
+def other_prefixes(bed, count):
+    """Prefixes of the run that no node is in."""
+    run = ipaddress.IPv6Network((bed.node(A).address, 48), strict=False)
+    return tuple(
+        str(ipaddress.IPv6Network((int(run.network_address) + (0xE0 + at << 64), 64))) for at in range(count)
+    )
+
+
+def network(address):
+    """The prefix of an address."""
+    return str(ipaddress.IPv6Network((address, 64), strict=False))
+
+
 async def sh(bed, node, command, **arguments):
     """The output of a shell's command line in a node."""
     done = await bed.node(node).exec(["sh", "-c", command], **arguments)
     return done.stdout.decode()
-
-
