@@ -72,7 +72,8 @@ async def prepare(bed: Testbed, nodes: list[Node]) -> None:
     async def one(node: Node) -> None:
         addresses = (steady_address(bed.plan, node.name), plain_address(bed.plan, node.name))
         words = [f"address add {address}/64 dev {INTERFACE} nodad" for address in addresses]
-        on_link = (*hop_prefixes(bed.plan), advertised_prefixes(bed.plan))
+        # The network's own route would go with the node's last address in it, for every mechanism alike.
+        on_link = (bed.plan.network, *hop_prefixes(bed.plan), advertised_prefixes(bed.plan))
         words += [f"route replace {prefix} dev {INTERFACE}" for prefix in on_link]
         await node.exec(["ip", "-6", "-batch", "-"], stdin="\n".join(words).encode() + b"\n")
         shown = await node.exec(["ip", "-json", "link", "show", "dev", INTERFACE])
