@@ -242,6 +242,7 @@ class TerminalMethods:
                 carriage=Carriage(hopping.carriage),
                 fallback=hopping.fallback,
                 grace=round(hopping.grace * _NS),
+                keep_most=round(hopping.keep * _NS),
                 flow_labels=hopping.flow_labels,
                 move_ports=hopping.move_ports,
             )

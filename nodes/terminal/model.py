@@ -68,6 +68,7 @@ class Hopping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         carriage: how messages travel; with ``fallback`` by UDP too where no answer comes by the option.
         option_type: of the destination option: 0xDE, 0x1E or 0x9E.
         grace: the least time from the switch to the close, s.
+        keep: the longest that an address is kept for services that cannot leave it, s; then their sockets are closed.
         flow_labels: a fresh flow label for each service in each hop.
         move_ports: other ports on the wire after each hop.
         pool: how many second addresses are stored beforehand; None: as many as are needed.
@@ -80,6 +81,7 @@ class Hopping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fallback: bool = False
     option_type: Annotated[int, Meta(ge=0, le=255)] = 0xDE
     grace: Annotated[float, Meta(ge=0, le=60)] = 0.02
+    keep: Annotated[float, Meta(gt=0, le=86_400)] = 600.0
     flow_labels: bool = False
     move_ports: bool = False
     pool: Annotated[int, Meta(ge=1)] | None = None

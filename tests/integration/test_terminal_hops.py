@@ -1,7 +1,6 @@
 """Addresses hop under live flows, and nothing is lost."""
 
 import ipaddress
-import signal
 from contextlib import asynccontextmanager
 
 import anyio
@@ -84,11 +83,11 @@ class Client:
 
 @asynccontextmanager
 async def talking(bed, server, client, destination):
-    """A server at B, a client at A, and an echo every 10 ms."""
+    """A server at B, a client at A, and an echo every 20 ms for 4 s."""
     commands = [
         (B, [*bed.runtime.python, "-c", server]),
         (A, [*bed.runtime.python, "-c", client, destination]),
-        (A, ["ping", "-6", "-n", "-q", "-i", "0.01", destination]),
+        (A, ["ping", "-6", "-n", "-q", "-c", "200", "-i", "0.02", destination]),
     ]
     processes = [await anyio.open_process(bed.runtime.command(node, argv)) for node, argv in commands]
     try:
@@ -235,7 +234,6 @@ async def test_a_socket_without_a_connection_and_an_echo_hop_too():
                 hopped = await bed.node(A).terminal.hop()
                 await client.until(5)
             sent, received = await client.end()
-            ping.send_signal(signal.SIGINT)
             summary = b"".join([data async for data in ping.stdout]).decode()
         assert hopped.outcomes == {"hopped": 2}
         assert sent == received
