@@ -560,8 +560,8 @@ class FirstTerminal:
                 self._places.pop(item.flow, None)
             outcome = item.outcome or Outcome.NO_ANSWER
             tracked = self._in.services.get(item.flow)
-            if tracked is not None and outcome not in (Outcome.HOPPED, Outcome.ENDED_BEFORE) and not places:
-                self._in.keep(tracked, now)
+            if tracked is not None and not places and tracked.local.current.address in self.leaving:
+                self._in.keep(tracked, now)  # no hop takes it further
             self._in.report_service(hop.number, exchange.pair, item.flow, outcome, item.reason)
 
     def _grace(self, exchange: Exchange) -> int:

@@ -69,10 +69,8 @@ class Schedule:
         if plan is not None and (self._at.plan != plan or not self._at.by_hand):
             self._take(plan, now, by_hand=True)
         self._at.number += 1
-        if any(hop.ready is None for hop in self._first.hops):
-            self._at.queued.append(self._at.number)  # it begins from the address that is being added
-        else:
-            self._begin(now, self._at.number)
+        self._at.queued.append(self._at.number)
+        self._next_queued(now)
         return self._at.number
 
     def stop(self) -> None:
@@ -108,7 +106,6 @@ class Schedule:
             self._at.current = address
             self._duplicates.pop(hop.number, None)
             self._first.ready(address, now)
-            self._next_queued(now)
 
     def address_refused(self, address: IPv6Address, reason: RefusedAddress, text: str, now: int) -> None:
         """An address could not be added, or is somebody else's."""
@@ -127,7 +124,6 @@ class Schedule:
         self._duplicates.pop(hop.number, None)
         self._first.abandon(hop, _why(reason, text, tries))
         self._stay(hop.first)
-        self._next_queued(now)
 
     def address_deprecated(self, address: IPv6Address, now: int) -> None:
         """A preferred lifetime ended: the moment to ask."""
@@ -154,8 +150,7 @@ class Schedule:
         """Begin the hop that is due."""
         if self._at.next_slot is None or self._at.plan is None or now < self._at.next_slot:
             return
-        waiting = any(hop.ready is None for hop in self._first.hops)
-        if waiting or len(self._first.hops) >= self._in.settings.most_hops:
+        if self._busy():
             if not self._late:
                 self._late = True
                 self._in.outbox.report("hop.late", hop=self._at.number + 1, under_way=len(self._first.hops))
@@ -173,8 +168,8 @@ class Schedule:
         return self._at.next_slot
 
     def after(self, now: int) -> None:
-        """Say once that a schedule has come to its end."""
-        del now
+        """Begin what waited, and say once that a schedule has come to its end."""
+        self._next_queued(now)
         plan = self._at.plan
         if (
             self._told_done
@@ -233,9 +228,14 @@ class Schedule:
         self._told_done = by_hand
 
     def _next_queued(self, now: int) -> None:
-        """Begin the hop that was asked for by hand while another one's address was being added."""
-        if self._at.queued and not any(hop.ready is None for hop in self._first.hops):
+        """Begin the hop by hand that was asked for first, unless another one's address is still being added."""
+        if self._at.queued and not self._busy():
             self._begin(now, self._at.queued.pop(0))
+
+    def _busy(self) -> bool:
+        """Whether no hop can begin now: it would not know from where, or too many are under way."""
+        under_way = self._first.hops
+        return any(hop.ready is None for hop in under_way) or len(under_way) >= self._in.settings.most_hops
 
     def _begin(self, now: int, number: int | None = None) -> None:
         plan = self._at.plan

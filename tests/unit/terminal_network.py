@@ -239,6 +239,7 @@ class Network:
         self.loss = 0.0
         self.duplication = 0.0
         self.jitter = 0
+        self.quiet = False
         self.lose: Callable[[Sent], bool] = lambda _: False
         self.on_send: Callable[[Node, Sent], None] = lambda *_: None
         self.extra: dict[IPv6Address, Callable[[Sent], None]] = {}
@@ -352,7 +353,7 @@ class Network:
         """Packets at a fixed rate while the service lasts."""
 
         def one() -> None:
-            if flow in node.flows and self.now <= until:
+            if flow in node.flows and self.now <= until and not self.quiet:
                 node.send_data(flow)
                 self.after(every, one)
 

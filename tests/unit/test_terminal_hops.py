@@ -388,7 +388,7 @@ def test_a_service_that_its_own_terminal_does_not_support_is_not_asked_about():
 
 
 def test_a_service_with_somebody_without_a_secret_stays():
-    network, a, b = terminals(settings=Settings(keep_most=10 * S))
+    network, a, _ = terminals(settings=Settings(keep_most=10 * S))
     stranger = network.add("c", "c")
     flows = network.service(a, stranger, 5000)
     hop(a)
@@ -612,9 +612,8 @@ def test_prefixes_hop(kind):
     network, a, b = terminals()
     flows = network.service(a, b, 5000)
     traffic(network, a, b, flows, 2 * S)
-    plan = plan_of(
-        {"first": str(a.current), "kind": kind, "prefixes": ["fd00:2::/60"], "period": 100 * MS, "hops": 10}
-    )
+    prefixes = {"kind": kind, "prefixes": ["fd00:2::/60"]}
+    plan = plan_of({"first": str(a.current), "period": 100 * MS, "hops": 10, **prefixes})
     a.tell(lambda now: a.core.schedule(plan, now))
     network.run(5 * S)
     assert outcomes(a) == {"hopped": 10}
