@@ -19,13 +19,14 @@ HOPBED := setup/with-docker.sh $(VENV)/bin/hopbed
 IMAGE := setup/with-docker.sh $(PYTHON) -m orchestrator.image --release $(RELEASE)
 
 # A story of orchestrator/scenarios/stories.py has a target of its own: demo-NAME.
-.PHONY: demo demo-rekey demo-negotiation demo-abnormality
+.PHONY: demo demo-hop demo-rekey demo-negotiation demo-abnormality
 demo: setup image-for-$(RUNTIME) ## every story, measured; ends with verdicts and one report [RUNTIME=docker]
 	@$(HOPBED) demo --runtime $(RUNTIME) --out evidence/demo-$$(date +%Y%m%d-%H%M%S)
+demo-hop: ## curl and live streams through an address's hops, beside a plain socket that dies
 demo-rekey: ## two strongSwan peers rekey under traffic
 demo-negotiation: ## an IKEv1 rekey whose third message is lost: strongSwan beside the early responder
 demo-abnormality: ## a negotiation that cannot succeed: stock, and both sides silent for a time
-demo-rekey demo-negotiation demo-abnormality: demo-%: setup image-for-$(RUNTIME)
+demo-hop demo-rekey demo-negotiation demo-abnormality: demo-%: setup image-for-$(RUNTIME)
 	@$(HOPBED) demo $* --runtime $(RUNTIME) --out evidence/demo-$*-$$(date +%Y%m%d-%H%M%S)
 
 .PHONY: abnormality-table

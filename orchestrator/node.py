@@ -13,6 +13,7 @@ from orchestrator.control import ControlClient
 from orchestrator.endpoint import Endpoint
 from orchestrator.peer import Peer, TunnelEnd
 from orchestrator.runtimes.base import Runtime
+from orchestrator.terminal import Terminal
 from orchestrator.topology.plan import NodePlan, RoleName
 
 
@@ -60,6 +61,17 @@ class Node:
         if self.plan.role is not RoleName.PEER or self.control is None:
             raise errors.UsageError(f"{self.name} is a {self.plan.role}, not a peer")
         return Peer(self.control)
+
+    @property
+    def terminal(self) -> Terminal:
+        """The terminal in this node, whose address hops.
+
+        Raises:
+            UsageError: the node has another role.
+        """
+        if self.plan.role is not RoleName.TERMINAL or self.control is None:
+            raise errors.UsageError(f"{self.name} is a {self.plan.role}, not a terminal")
+        return Terminal(self.control)
 
     @property
     def abnormality(self) -> Abnormality:

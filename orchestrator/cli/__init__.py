@@ -11,8 +11,10 @@ from orchestrator.cli.capture import capture
 from orchestrator.cli.demo import demo
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.fault import fault
+from orchestrator.cli.hop import hop
 from orchestrator.cli.impair import impair
 from orchestrator.cli.scenario import ab, list_, run
+from orchestrator.cli.watch import watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -25,7 +27,7 @@ def hopbed() -> None:
     """
 
 
-_ON_A_RUN = (up, down, ps, exec_, shell, capture, fault, impair, break_)
+_ON_A_RUN = (up, down, ps, watch, exec_, shell, capture, fault, impair, hop, break_)
 _OF_SCENARIOS = (run, ab, demo, list_, replay, report, bundle, doctor)
 for _verb in (*_ON_A_RUN, *_OF_SCENARIOS):
     hopbed.add_command(_verb)

@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from orchestrator.bundle.bundle import write_bundle
 from orchestrator.bundle.state import state_of_failure
-from orchestrator.capture.captures import capture
+from orchestrator.capture.captures import Place, capture
 from orchestrator.decryption.folder import write_keys
 from orchestrator.doctor import probes
 from orchestrator.events import EventStream
@@ -149,7 +149,10 @@ async def _play(
     async with bring_up(plan, runtime_type, events=events, checked=True) as bed:
         stage = Stage(bed, asked.seed, asked.faults)
         ends = asked.scenario.cast_of(asked.parameters).ends
-        places = [*(node.name for node in plan.nodes), BRIDGE]
+        places = [
+            Place(name=name, snaplen=asked.scenario.snaplen)
+            for name in (*(node.name for node in plan.nodes), BRIDGE)
+        ]
         captures = None
         try:
             async with (
@@ -175,7 +178,7 @@ async def _play(
     for check in reconciled.checks:
         stage.add(check)
     if asked.scenario.inspect is not None:
+        stage.capture_files = dict(growing.capture_files)
         stage.captures = {place: growing.path / file.file for place, file in growing.capture_files.items()}
-        stage.offsets_ns = {place: file.clock_offset_ns for place, file in growing.capture_files.items()}
         await anyio.to_thread.run_sync(asked.scenario.inspect, stage, asked.parameters)
     growing.checks += stage.checks[judged:]

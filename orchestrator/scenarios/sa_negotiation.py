@@ -318,7 +318,7 @@ def inspect(stage: Stage, parameters: SaNegotiation) -> None:
     packets = read_file(stage.captures[BRIDGE])
     headers = classify(packets)
     between.inspect_esp(stage, packets, headers, ends)
-    frames = Frames.at(packets, stage.offsets_ns[BRIDGE])
+    frames = Frames.at(packets, stage.capture_files[BRIDGE].clock_offset_ns)
     events = stage.bed.events.past
     messages = ike_messages(frames, headers, names_by_address(events))
     pairs = negotiated(events, *ends)

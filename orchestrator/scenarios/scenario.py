@@ -44,6 +44,7 @@ class Scenario(Generic[P]):
             ``stage.begin_faults()`` where the faults that were asked for are to begin.
         settings: what the nodes' roles are told beside what every run tells them, by the node's name.
         inspect: looks at the captures when the play is over, and says what they show.
+        snaplen: the octets of each packet to keep in the captures; None keeps all.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Scenario(Generic[P]):
     warnings: Callable[[P], Sequence[str]] = lambda _: ()
     settings: Callable[[P], Mapping[str, Mapping[str, Any]]] = lambda _: {}
     inspect: Callable[[Stage, P], None] | None = None
+    snaplen: int | None = None
 
     def cast_of(self, parameters: P) -> Cast:
         """The nodes and the ends of a run with these parameters."""
@@ -93,5 +95,7 @@ class Scenario(Generic[P]):
                 raise errors.ParameterError(
                     f"{self.name}: there is no parameter {name!r}; it has {known}"
                 ) from None
-            what = found["msg"][:1].lower() + found["msg"][1:]
-            raise errors.ParameterError(f"{self.name}: {name}={found.get('input')}: {what}") from None
+            message = found["msg"].removeprefix("Value error, ")
+            what = message[:1].lower() + message[1:]
+            which = f"{name}={found.get('input')}: " if name else ""  # else it is about several together
+            raise errors.ParameterError(f"{self.name}: {which}{what}") from None
