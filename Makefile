@@ -9,6 +9,7 @@ RELEASE ?= bookworm# the Debian release of the node image: bookworm or trixie
 FRESH ?=# FRESH=1: build the image anew, with Debian's packages of today
 UPGRADE ?=# UPGRADE=1: lock the newest versions instead of keeping those that still fit
 PYTEST ?=# more arguments for pytest
+JOBS ?= 8# testbeds at a time that make abnormality-table brings up
 ARGS ?=# more arguments for a command of reliability, such as --help
 
 VENV := .venv
@@ -18,13 +19,19 @@ HOPBED := setup/with-docker.sh $(VENV)/bin/hopbed
 IMAGE := setup/with-docker.sh $(PYTHON) -m orchestrator.image --release $(RELEASE)
 
 # A story of orchestrator/scenarios/stories.py has a target of its own: demo-NAME.
-.PHONY: demo demo-rekey demo-negotiation
+.PHONY: demo demo-hop demo-rekey demo-negotiation demo-abnormality
 demo: setup image-for-$(RUNTIME) ## every story, measured; ends with verdicts and one report [RUNTIME=docker]
 	@$(HOPBED) demo --runtime $(RUNTIME) --out evidence/demo-$$(date +%Y%m%d-%H%M%S)
+demo-hop: ## curl and live streams through an address's hops, beside a plain socket that dies
 demo-rekey: ## two strongSwan peers rekey under traffic
 demo-negotiation: ## an IKEv1 rekey whose third message is lost: strongSwan beside the early responder
-demo-rekey demo-negotiation: demo-%: setup image-for-$(RUNTIME)
+demo-abnormality: ## a negotiation that cannot succeed: stock, and both sides silent for a time
+demo-hop demo-rekey demo-negotiation demo-abnormality: demo-%: setup image-for-$(RUNTIME)
 	@$(HOPBED) demo $* --runtime $(RUNTIME) --out evidence/demo-$*-$$(date +%Y%m%d-%H%M%S)
+
+.PHONY: abnormality-table
+abnormality-table: setup image-for-$(RUNTIME) ## every abnormality, off beside on, into docs/; half an hour [JOBS=8] [RUNTIME=docker]
+	@setup/with-docker.sh $(PYTHON) -m orchestrator.abnormality_table --jobs $(JOBS) --runtime $(RUNTIME)
 
 .PHONY: test
 test: setup test-packages lint image-for-auto ## lint, strict type check and every test, on both runtimes [PYTEST=...]
@@ -73,10 +80,14 @@ lint: setup ## ruff, mypy --strict, and shellcheck where it is installed
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
-	$(PYTHON) -m mypy setup/dockerd.py
+	$(PYTHON) -m mypy setup/dockerd.py setup/audit.py
 	@if command -v shellcheck >/dev/null; then \
 		set -x; shellcheck setup/*.sh images/*.sh images/hopbed-node .ci/run; \
 	else echo "shellcheck is not installed: the shell scripts were not checked"; fi
+
+.PHONY: audit
+audit: setup ## known vulnerabilities of what the locks pin, as PyPI tells them
+	@$(PYTHON) setup/audit.py
 
 # Options and index addresses stay out of the locks: they are this machine's, not the project's.
 PIP_COMPILE := $(PYTHON) -m piptools compile --quiet --no-config --allow-unsafe --generate-hashes --strip-extras \

@@ -10,6 +10,7 @@
     ├── NodeError                a node failed                            exit status 4
     │   ├── DaemonError          a daemon in a node died or did not start
     │   ├── NegotiationError     an IKE negotiation did not end as asked
+    │   │   └── InactiveError    none was begun: the partner is inactive (method 2)
     │   ├── FlowError            a probe flow could not run
     │   ├── CaptureError         a capture could not run
     │   ├── ControlClosedError   the control channel ended early
@@ -60,6 +61,10 @@ class DaemonError(NodeError):
 
 class NegotiationError(NodeError):
     """An IKE negotiation did not end as it was asked to."""
+
+
+class InactiveError(NegotiationError):
+    """No negotiation was begun: the sender is inactive towards this partner; the text says until when."""
 
 
 class FlowError(NodeError):

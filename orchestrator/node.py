@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import anyio
 
 from nodes import errors
+from orchestrator.abnormality import Abnormality
 from orchestrator.control import ControlClient
 from orchestrator.endpoint import Endpoint
 from orchestrator.peer import Peer, TunnelEnd
 from orchestrator.runtimes.base import Runtime
+from orchestrator.terminal import Terminal
 from orchestrator.topology.plan import NodePlan, RoleName
 
 
@@ -59,6 +61,28 @@ class Node:
         if self.plan.role is not RoleName.PEER or self.control is None:
             raise errors.UsageError(f"{self.name} is a {self.plan.role}, not a peer")
         return Peer(self.control)
+
+    @property
+    def terminal(self) -> Terminal:
+        """The terminal in this node, whose address hops.
+
+        Raises:
+            UsageError: the node has another role.
+        """
+        if self.plan.role is not RoleName.TERMINAL or self.control is None:
+            raise errors.UsageError(f"{self.name} is a {self.plan.role}, not a terminal")
+        return Terminal(self.control)
+
+    @property
+    def abnormality(self) -> Abnormality:
+        """The handling of abnormal negotiations in this node.
+
+        Raises:
+            UsageError: the node negotiates nothing.
+        """
+        if self.plan.role is not RoleName.PEER or self.control is None:
+            raise errors.UsageError(f"{self.name} is a {self.plan.role}, not a peer: it negotiates nothing")
+        return Abnormality(self.control)
 
     @property
     def endpoint(self) -> Endpoint:

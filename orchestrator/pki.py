@@ -48,11 +48,15 @@ class Authority:
         """The CA's own certificate, PEM."""
         return _pem(self._certificate)
 
-    def issue(self, node: NodePlan) -> Certificate:
-        """Credentials for a node: a new key, and a certificate for its name and its address on the bridge."""
+    def issue(self, node: NodePlan, *, at: datetime.datetime | None = None) -> Certificate:
+        """Credentials for a node: a new key, and a certificate for its name and its address on the bridge.
+
+        Args:
+            at: the time of issue, aware, from which it is valid; default: the authority's.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
-            self._builder(_distinguished_name(node.name), key.public_key())
+            self._builder(_distinguished_name(node.name), key.public_key(), at)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(of_ca=False), critical=True)
             .add_extension(_alternative_names(node.name, node.address.ip), critical=False)
@@ -60,16 +64,19 @@ class Authority:
         )
         return Certificate(certificate=_pem(certificate), key=_key_pem(key), ca=self.certificate)
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, at: datetime.datetime | None = None
+    ) -> x509.CertificateBuilder:
         public = self._key.public_key()
+        begin = self._now if at is None else at
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(self._now - SLACK)
-            .not_valid_after(self._now + VALIDITY)
+            .not_valid_before(begin - SLACK)
+            .not_valid_after(begin + VALIDITY)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
         )

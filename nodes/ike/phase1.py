@@ -253,7 +253,8 @@ class Phase1:
     def _initiator_failed(self, sa: IsakmpSa, reason: str) -> None:
         self._said_failed(sa.profile, "initiator", sa.cookies, reason)
         self._remove(sa)
-        profile = sa.profile
+        loaded = (one for one in self._profiles(sa.path) if one.name == sa.profile.name)
+        profile = next(loaded, sa.profile)  # what has been loaded anew meanwhile counts from here on
         tries = profile.config.keyingtries
         retry = reason == NO_ANSWER and (not tries or self._attempts.get(profile.name, 0) < tries)
         if retry and self._wanting.get(profile.name):

@@ -41,13 +41,14 @@ class Connections:
         """
         prefixes = guarded_prefixes(connection)
         async with self._changing:
-            before = self._entries.pop(connection.name, None)
+            before = self._entries.get(connection.name)  # meanwhile it can be initiated
             entry = _Entry(tuple(child.name for child in connection.children), None, None)
             try:
                 await self._guard.hold(connection.name, prefixes)
                 entry = await self._load_secret(connection, entry)
                 await self._vici.request("load-conn", connection_message(connection))
             except CommandFailed as refusal:
+                self._entries.pop(connection.name, None)
                 await self._remove(connection.name, entry, before)
                 raise errors.ParameterError(
                     f"charon refuses connection {connection.name!r}: {refusal}"

@@ -9,6 +9,7 @@ import anyio
 
 from nodes import errors
 from nodes.control.methods import Handler
+from nodes.peer.abnormality import Abnormality
 from nodes.peer.charon import Charon
 from nodes.peer.connections import Connections
 from nodes.peer.dataplane import Choice
@@ -52,6 +53,7 @@ class PeerMethods:
         vici: its VICI.
         news: its SA events.
         connections: what is loaded.
+        abnormality: method 2: whether a negotiation may be begun.
         dataplane: what carries ESP, and why.
         inner: the interface of the inner address, and why it is this one.
     """
@@ -63,6 +65,7 @@ class PeerMethods:
         vici: ViciClient,
         news: News,
         connections: Connections,
+        abnormality: Abnormality,
         dataplane: Choice,
         inner: tuple[str, str],
     ) -> None:
@@ -70,6 +73,7 @@ class PeerMethods:
         self._vici = vici
         self._news = news
         self._connections = connections
+        self._abnormality = abnormality
         self._dataplane = dataplane
         self._inner = inner
 
@@ -109,20 +113,25 @@ class PeerMethods:
 
     async def load(self, connection: Connection) -> Loaded:
         """Load a connection, or replace the one of its name."""
-        return await self._connections.load(connection)
+        loaded = await self._connections.load(connection)
+        await self._abnormality.loaded(connection)
+        return loaded
 
     async def unload(self, request: Unload) -> None:
         """Unload a connection; its SAs stay."""
         await self._connections.unload(request.name)
+        await self._abnormality.unloaded(request.name)
 
     async def initiate(self, request: Initiate) -> Initiated:
         """Negotiate a CHILD_SA, with an IKE SA where there is none, and wait until it is installed.
 
         Raises:
             ParameterError: no such connection or child.
+            InactiveError: the sender is inactive towards the partner; nothing was begun.
             NegotiationError: it did not come to it; the text has charon's reason.
         """
         child = self._connections.child_of(request.connection, request.child)
+        self._abnormality.begin(request.connection, child)
         said: list[str] = []
         with self._news.reader("child-sa.installed") as news:
             try:
@@ -133,7 +142,9 @@ class PeerMethods:
                     on_item=lambda item: said.append(item["msg"]),
                 )
             except CommandFailed as error:
-                raise errors.NegotiationError(failure(str(error), said)) from None
+                why = failure(str(error), said)
+                inactive = await self._abnormality.failed(request.connection, said)
+                raise errors.NegotiationError(why if inactive is None else f"{why}; {inactive}") from None
             with anyio.move_on_after(NEWS_TIMEOUT):
                 async for _kind, data in news:
                     if (data["ike"], data["name"]) == (request.connection, child):

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from nodes import errors
+from nodes.abnormality.model import AbnormalityOptions
 
 
 class PeerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,6 +25,7 @@ class PeerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         retransmit_tries: retransmissions before giving up; None is charon's default (5).
         log_level: charon's level for ``charon.log``; 4 would write keys and is not allowed.
         publish_log: log lines up to this level become ``charon.log`` events; None: none do.
+        abnormality: method 2: whether a guard stands beside charon from the start, and its times.
         keys: charon writes every key that it derives into ``charon-keys.log``, and so into the evidence.
     """
 
@@ -36,6 +38,7 @@ class PeerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     log_level: Annotated[int, Meta(ge=-1, le=3)] = 1
     publish_log: Annotated[int, Meta(ge=0, le=1)] | None = None
     keys: bool = False
+    abnormality: AbnormalityOptions = AbnormalityOptions()
 
     def __post_init__(self) -> None:
         if self.inner_address is not None:

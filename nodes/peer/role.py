@@ -13,6 +13,7 @@ import anyio.abc
 from nodes import errors
 from nodes.control.methods import Handler
 from nodes.peer import dataplane, inner, installation
+from nodes.peer.abnormality import abnormality
 from nodes.peer.charon import STOP_TIMEOUT, Charon, ending, running_charon
 from nodes.peer.config import KEY_LOG, strongswan_conf
 from nodes.peer.connections import Connections
@@ -76,15 +77,19 @@ async def play(context: NodeContext) -> AsyncIterator[Mapping[str, Handler]]:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_watch, charon, context.publish)
             await tasks.start(_follow, news, charon)
-            methods = PeerMethods(
-                charon=charon,
-                vici=vici,
-                news=news,
-                connections=connections,
-                dataplane=choice,
-                inner=(interface, why),
-            )
-            yield methods.handlers()
+            async with abnormality(
+                options.abnormality, sockets[0], context.run_dir, context.publish
+            ) as beside:
+                methods = PeerMethods(
+                    charon=charon,
+                    vici=vici,
+                    news=news,
+                    connections=connections,
+                    abnormality=beside,
+                    dataplane=choice,
+                    inner=(interface, why),
+                )
+                yield {**methods.handlers(), **beside.handlers()}
             tasks.cancel_scope.cancel()
 
 

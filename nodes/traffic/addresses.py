@@ -30,8 +30,8 @@ def socket_address(host: str, port: int) -> Address:
     return address
 
 
-def ipv6_socket(kind: socket.SocketKind) -> socket.socket:
+def ipv6_socket(kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
     """A socket of this kind that speaks IPv6 alone and never waits."""
-    made = socket.socket(socket.AF_INET6, kind | socket.SOCK_NONBLOCK)
+    made = socket.socket(socket.AF_INET6, kind | socket.SOCK_NONBLOCK, protocol)
     made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     return made

@@ -56,7 +56,7 @@ def flow_id(text: str) -> int:
 def parser(program: str) -> argparse.ArgumentParser:
     """The arguments that both ends of a flow have."""
     both = _Parser(prog=f"python -m nodes.traffic.{program}", allow_abbrev=False)
-    both.add_argument("transport", choices=("udp", "tcp"))
+    both.add_argument("transport", choices=("udp", "tcp", "mptcp", "quic"))
     both.add_argument("--flow-id", type=flow_id, required=True, metavar="HEX", help="64 bits, not 0")
     both.add_argument("--size", type=between(MIN_SIZE, MAX_SIZE), default=200, help="octets of a probe")
     both.add_argument("--log", type=Path, required=True, metavar="FILE", help="is made; must not exist")
@@ -85,6 +85,7 @@ def sender_arguments() -> argparse.Namespace:
         metavar="SECONDS",
         help="tcp only: the connection ends when nothing is acknowledged for so long (TCP_USER_TIMEOUT)",
     )
+    sender.add_argument("--congestion", metavar="NAME", help="tcp and mptcp: the congestion control")
     return sender.parse_args()
 
 

@@ -1,16 +1,18 @@
-"""``python -m nodes.traffic.receive udp|tcp``: the receiving end of a probe flow, a program of a node.
+"""``python -m nodes.traffic.receive udp|tcp|mptcp``: the receiving end of a probe flow, a program of a node.
 
 It says ``ready`` with the ``port`` that it receives on, and ``done`` with the counts.
 """
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import TYPE_CHECKING
 
 from nodes import errors
 from nodes.events import event
 from nodes.program import DONE, READY, run, say
+from nodes.traffic import mptcp
 from nodes.traffic.addresses import socket_address
 from nodes.traffic.arguments import receiver_arguments
 from nodes.traffic.flow_log import FlowLog, LogKind
@@ -36,7 +38,8 @@ def main() -> None:
             else:
                 from nodes.traffic.tcp_receiver import TcpInlet
 
-                inlet = TcpInlet(address, arguments.size, arrivals)
+                protocol = mptcp.IPPROTO_MPTCP if arguments.transport == "mptcp" else socket.IPPROTO_TCP
+                inlet = TcpInlet(address, arguments.size, arrivals, protocol)
         except OSError as error:
             where = f"[{arguments.address}]:{arguments.port}"
             raise errors.FlowError(f"cannot receive on {where}: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""``python -m nodes.traffic.send udp|tcp``: the sending end of a probe flow, a program of a node.
+"""``python -m nodes.traffic.send udp|tcp|mptcp``: the sending end of a probe flow, a program of a node.
 
 It says ``ready`` before the first probe, over TCP once the connection stands, and ``done`` with the counts.
 With ``--held`` it then waits to be told to begin.
@@ -6,11 +6,13 @@ With ``--held`` it then waits to be told to begin.
 
 from __future__ import annotations
 
+import socket
 import time
 
 from nodes import errors
 from nodes.events import event
 from nodes.program import DONE, READY, run, say
+from nodes.traffic import mptcp
 from nodes.traffic.addresses import socket_address
 from nodes.traffic.arguments import sender_arguments
 from nodes.traffic.flow_log import FlowLog, LogKind
@@ -42,6 +44,8 @@ def main() -> None:
                     timeout=arguments.connect_timeout,
                     user_timeout=arguments.user_timeout,
                     orders=orders,
+                    protocol=mptcp.IPPROTO_MPTCP if arguments.transport == "mptcp" else socket.IPPROTO_TCP,
+                    congestion=arguments.congestion,
                 )
                 outlet = TcpOutlet(stream, arguments.size)
         except OSError as error:

@@ -32,7 +32,13 @@ class TcpInlet:
     rest = 0.0
     in_order = True
 
-    def __init__(self, address: Address, record_size: int, arrivals: Arrivals) -> None:
+    def __init__(
+        self,
+        address: Address,
+        record_size: int,
+        arrivals: Arrivals,
+        protocol: int = socket.IPPROTO_TCP,
+    ) -> None:
         self.ended = False
         self._arrivals = arrivals
         self._record = bytearray(record_size)
@@ -42,7 +48,7 @@ class TcpInlet:
         self._digest = hashlib.sha256()
         self._broken = 0
         self._connection: socket.socket | None = None
-        self._listener = ipv6_socket(socket.SOCK_STREAM)
+        self._listener = ipv6_socket(socket.SOCK_STREAM, protocol)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         ask_receive_times(self._listener)  # inherited: the connection's first segment has a time too
         self._listener.bind(address)

@@ -14,6 +14,7 @@ from typing import Any
 from nodes import errors
 from nodes.events import event
 from nodes.program import say
+from nodes.traffic import mptcp
 from nodes.traffic.addresses import Address, ipv6_socket
 from nodes.traffic.orders import OrderReader
 
@@ -27,20 +28,37 @@ _TCP_INFO_TOTAL_RETRANS = 100  # offset in struct tcp_info
 
 
 def connect(
-    destination: Address, source: Address | None, *, timeout: float, user_timeout: float, orders: OrderReader
+    destination: Address,
+    source: Address | None,
+    *,
+    timeout: float,
+    user_timeout: float,
+    orders: OrderReader,
+    protocol: int = socket.IPPROTO_TCP,
+    congestion: str | None = None,
 ) -> socket.socket:
     """A connection that never waits.
 
     Args:
         timeout: seconds until the connection must stand.
-        user_timeout: seconds without an acknowledgement after which it ends (RFC 5482).
+        user_timeout: seconds without an acknowledgement after which it ends (RFC 5482); MPTCP has none.
+        protocol: of the socket: TCP, or Multipath TCP (RFC 8684).
+        congestion: the congestion control; None is the node's default.
 
     Raises:
         FlowError: there is no connection; the text says why.
     """
-    stream = ipv6_socket(socket.SOCK_STREAM)
+    stream = ipv6_socket(socket.SOCK_STREAM, protocol)
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(user_timeout * 1000))
+    if protocol == socket.IPPROTO_TCP:
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(user_timeout * 1000))
+    if congestion is not None:
+        try:
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
+        except OSError:
+            raise errors.FlowError(
+                f"this kernel does not offer the congestion control {congestion}"
+            ) from None
     if source is not None:
         stream.bind(source)
     error = stream.connect_ex(destination)
@@ -58,6 +76,16 @@ def connect(
 
 def _text(address: Address) -> str:
     return f"[{address[0]}]:{address[1]}"
+
+
+def _of_transport(stream: socket.socket) -> dict[str, Any]:
+    """What the kernel says of a connection: segments sent again, congestion control, and MPTCP's state."""
+    congestion = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode()
+    if stream.proto != mptcp.IPPROTO_MPTCP:
+        information = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        (retransmitted,) = struct.unpack_from("=I", information, _TCP_INFO_TOTAL_RETRANS)
+        return {"congestion": congestion, "retransmitted": retransmitted}
+    return {"congestion": congestion, **mptcp.state(stream)}
 
 
 class TcpOutlet:
@@ -119,13 +147,12 @@ class TcpOutlet:
                 self.resume()
         if not self._broken:
             self._stream.shutdown(socket.SHUT_WR)
-        information = self._stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-        (retransmitted,) = struct.unpack_from("=I", information, _TCP_INFO_TOTAL_RETRANS)
+        of_transport = _of_transport(self._stream)
         self._stream.close()
         return {
             "handed_over": self._written // self._record_size,
             "broken": errno.errorcode.get(self._broken, str(self._broken)) if self._broken else None,
-            "retransmitted": retransmitted,
+            **of_transport,
             "stalls": self._stalls,
             "octets": self._written,
             "sha256": self._digest.hexdigest(),

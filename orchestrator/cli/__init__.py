@@ -6,12 +6,15 @@ import click
 
 from orchestrator.cli.again import bundle, replay, report
 from orchestrator.cli.bed import down, exec_, ps, shell, up
+from orchestrator.cli.break_ import break_
 from orchestrator.cli.capture import capture
 from orchestrator.cli.demo import demo
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.fault import fault
+from orchestrator.cli.hop import hop
 from orchestrator.cli.impair import impair
 from orchestrator.cli.scenario import ab, list_, run
+from orchestrator.cli.watch import watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -24,10 +27,9 @@ def hopbed() -> None:
     """
 
 
-_VERBS = (
-    up, down, ps, exec_, shell, run, ab, demo, list_, replay, report, bundle, doctor, capture, fault, impair,
-)  # fmt: skip
-for _verb in _VERBS:
+_ON_A_RUN = (up, down, ps, watch, exec_, shell, capture, fault, impair, hop, break_)
+_OF_SCENARIOS = (run, ab, demo, list_, replay, report, bundle, doctor)
+for _verb in (*_ON_A_RUN, *_OF_SCENARIOS):
     hopbed.add_command(_verb)
 
 

@@ -19,6 +19,7 @@ from orchestrator.events import EventStream
 from orchestrator.evidence.verdict import Outcome, encode
 from orchestrator.scenarios.ab import Vary, run_ab
 from orchestrator.scenarios.catalogue import SCENARIOS
+from orchestrator.scenarios.runner import Run
 from orchestrator.scenarios.runner import run as run_scenario
 
 
@@ -32,6 +33,7 @@ def run(scenario: str, words: Words, out: Path | None, as_json: bool) -> None:
 
     async def verb() -> int:
         asked = words.run(scenario, evidence_folder(out, scenario))
+        warn(asked)
         events = EventStream()
         try:
             with progress(events, quiet=as_json):
@@ -61,6 +63,7 @@ def ab(scenario: str, vary: str, repeat: int, words: Words, out: Path | None, as
         varied = Vary.parse(vary)
         folder = evidence_folder(out, f"ab-{scenario}")
         sides = {value: words.run(scenario, folder, f"{varied.parameter}={value}") for value in varied.values}
+        warn(*sides.values())
         with progress_sink(quiet=as_json) as sink:
             comparison = await run_ab(sides, varied, repeat, folder, sink)
         if as_json:
@@ -70,6 +73,12 @@ def ab(scenario: str, vary: str, repeat: int, words: Words, out: Path | None, as
         return 0 if comparison.is_conclusive else 1
 
     execute(verb)
+
+
+def warn(*runs: Run) -> None:
+    """Tell, before anything starts, what is allowed and yet hardly meant."""
+    for text in dict.fromkeys(text for run in runs for text in run.scenario.warnings(run.parameters)):
+        click.echo(f"hopbed: warning: {text}", err=True)
 
 
 @click.command(name="list")
@@ -95,7 +104,9 @@ def list_(as_json: bool) -> None:
 
 def _described(name: str) -> dict[str, Any]:
     scenario = SCENARIOS[name]
-    schema = scenario.parameters.model_json_schema()["properties"]
+    whole = scenario.parameters.model_json_schema()
+    schema = whole["properties"]
+    named = {f"#/$defs/{name}": said for name, said in whole.get("$defs", {}).items()}
     return {
         "name": name,
         "summary": scenario.summary,
@@ -104,7 +115,7 @@ def _described(name: str) -> dict[str, Any]:
             {
                 "name": parameter,
                 "default": said.get("default"),
-                "range": _range(said),
+                "range": _range(named.get(said.get("$ref"), said)),
                 "description": said.get("description", ""),
             }
             for parameter, said in schema.items()

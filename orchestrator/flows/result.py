@@ -49,6 +49,10 @@ class FlowResult:
         sent_log, received_log: the logs of its two ends.
         octets_sent: over TCP, the octets that the connection took; ``None`` where the sender was cut off.
         octets_received: over TCP, the octets that were read from it, likewise.
+        congestion: the congestion control of a stream, as its sender's transport names it.
+        fallback: whether an MPTCP connection was plain TCP; None with other transports.
+        migrations: to how many addresses a QUIC client moved; None with other transports.
+        stall_ms: the shortest outage without loss that is an interruption.
     """
 
     spec: FlowSpec
@@ -70,6 +74,10 @@ class FlowResult:
     received_log: Path
     octets_sent: int | None
     octets_received: int | None
+    congestion: str | None = None
+    fallback: bool | None = None
+    migrations: int | None = None
+    stall_ms: float = STALL_MS
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -158,6 +166,10 @@ def read_result(
         received_log=received,
         octets_sent=sender.get("octets"),
         octets_received=receiver.get("octets"),
+        congestion=sender.get("congestion"),
+        fallback=sender.get("fallback"),
+        migrations=sender.get("migrations"),
+        stall_ms=stall_ms,
     )
 
 

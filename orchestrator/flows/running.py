@@ -81,6 +81,7 @@ class _Flow:
                 f"--rate={spec.rate}",
                 *([f"--count={spec.count}"] if spec.count is not None else []),
                 *(["--held"] if spec.held else []),
+                *([f"--congestion={spec.congestion}"] if spec.congestion is not None else []),
             ],
         )
         self._say("flow.started", sender.ready.time_ns, rate=spec.rate, size=spec.size)
@@ -107,7 +108,7 @@ class _Flow:
         log = LOG_DIR / self._log_name(program)
         argv = [
             *self._runtime.python,
-            *("-m", f"nodes.traffic.{program}", self.spec.transport.value),
+            *("-m", self.spec.transport.program(program), self.spec.transport.value),
             *(f"--flow-id={self._flow_id:016x}", f"--size={self.spec.size}", f"--log={log}"),
             *arguments,
         ]

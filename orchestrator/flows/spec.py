@@ -20,6 +20,17 @@ class Transport(enum.StrEnum):
 
     UDP = "udp"
     TCP = "tcp"
+    MPTCP = "mptcp"
+    QUIC = "quic"
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the probes are records of one connection, in order."""
+        return self is not Transport.UDP
+
+    def program(self, end: str) -> str:
+        """The module in a node that is an end of such a flow: ``send`` or ``receive``."""
+        return f"nodes.traffic.quic_{end}" if self is Transport.QUIC else f"nodes.traffic.{end}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +49,9 @@ class FlowSpec:
         count: end after this many probes; with ``None``, when stopped.
         port: the port to receive on; 0 for any free one.
         held: both ends are ready, and the sender waits for :meth:`~orchestrator.flows.running.Flows.begin`.
+        congestion: the congestion control of a stream; None is the node's default, and with QUIC cubic.
+        by_packets: the times of a TCP flow are those of its packets, where there are captures; else those
+            at which its application had the records, as with other streams.
 
     Raises:
         ParameterError: a value is out of its range.
@@ -54,6 +68,8 @@ class FlowSpec:
     count: int | None = None
     port: int = 0
     held: bool = False
+    congestion: str | None = None
+    by_packets: bool = True
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

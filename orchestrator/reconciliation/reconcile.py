@@ -24,6 +24,8 @@ from orchestrator.reconciliation.stream import Stream
 from orchestrator.reconciliation.stream_times import by_packets
 
 _SHOWN = 3
+_NOT_IN_CLEAR = (Transport.MPTCP, Transport.QUIC)
+"""What no capture can be read record by record: a stream over several subflows, and one that is encrypted."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class Reconciled:
     """What came of comparing applications and packets.
 
     Attributes:
-        checks: one of each flow: passed if both agree on every probe, else inconclusive.
+        checks: one of each UDP or TCP flow: passed if both agree on every probe, else inconclusive.
         flows: as they were given; TCP ones with the times of the packets, where both agree.
     """
 
@@ -47,8 +49,12 @@ def reconcile(flows: Sequence[FlowResult], folder: Path, captures: Mapping[str, 
         captures: by place, with files relative to ``folder``.
     """
     places = NodeCaptures(folder, captures)
-    found = [_reconciled(flow, places) for flow in flows]
-    return Reconciled(checks=tuple(check for check, _ in found), flows=tuple(flow for _, flow in found))
+    found = [_reconciled(flow, places) for flow in flows if flow.spec.transport not in _NOT_IN_CLEAR]
+    checked = {flow.spec.name: flow for _, flow in found}
+    return Reconciled(
+        checks=tuple(check for check, _ in found),
+        flows=tuple(checked.get(flow.spec.name, flow) for flow in flows),
+    )
 
 
 def _reconciled(flow: FlowResult, places: NodeCaptures) -> tuple[Check, FlowResult]:
@@ -120,12 +126,15 @@ class _Reconciliation:
         """The flow, over TCP with the times of its packets; to be called after :meth:`result`."""
         if (
             self._flow.spec.transport is not Transport.TCP
+            or not self._flow.spec.by_packets
             or not self._destination.has_one_clock
             or self._arriving is None
         ):
             return self._flow
         received = by_packets(self._sent, self._received, self._arriving)
-        return dataclasses.replace(self._flow, continuity=continuity_of(self._sent, received))
+        return dataclasses.replace(
+            self._flow, continuity=continuity_of(self._sent, received, self._flow.stall_ms)
+        )
 
     def _datagrams(self) -> tuple[Sightings, Sightings]:
         size = self._flow.spec.size
@@ -163,8 +172,8 @@ class _Reconciliation:
         return leaving.records, arriving.records
 
     def _acknowledged(self, leaving: Stream, arriving: Stream) -> int:
-        known = leaving if leaving.ports is not None else arriving
-        if known.ports is None or known.beginning is None:
+        known = leaving if leaving.ports else arriving
+        if known.beginning is None:
             return 0
         most = max(leaving.octets, arriving.octets)
         return self._source.segments.acknowledged(known.ports, known.beginning, most)

@@ -1,13 +1,14 @@
 """Finds the records of a TCP flow in a capture: when the stream was there up to the end of each. No I/O.
 
 A record counts as seen once every octet up to its end was seen, in whatever order, as an application can have
-it only then. The stream is told by its ports, not by its addresses, for these may hop; where it begins, by
-any segment that begins with a record.
+it only then. The stream is told by its ports, not by its addresses, for these may hop. So may ports: they
+are told, as is where the stream begins, by the segments that begin with a record.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from orchestrator.reconciliation.sightings import NEVER, Sightings, ipv6_ends, n
 _ACK = 0x10
 _ID = 8
 _NOTHING: Integers = np.empty(0, np.int64)
+Ports = tuple[int, int]
+"""Of the source and of the destination."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,14 +33,14 @@ class Stream:
         records: the records that were there.
         octets: how far the stream was there without a hole.
         repeated: segments that brought octets again: retransmissions, as far as a capture can tell them.
-        ports: of the source and the destination, None where nothing of the stream was seen.
+        ports: of the source and the destination, each pair that it had; empty where nothing of it was seen.
         beginning: the TCP sequence number of the stream's first octet, None likewise.
     """
 
     records: Sightings
     octets: int
     repeated: int
-    ports: tuple[int, int] | None = None
+    ports: tuple[Ports, ...] = ()
     beginning: int | None = None
 
 
@@ -75,7 +78,7 @@ class Segments:
         if found is None:
             return Stream(records=_no_sightings(), octets=0, repeated=0)
         ports, beginning = found
-        mine = np.flatnonzero(self._between(*ports) & (self._length > 0))
+        mine = np.flatnonzero(self._between(ports) & (self._length > 0))
         begin = _unwrapped(self._sequence[mine], beginning)
         coverage = _Coverage(begin, begin + self._length[mine])
         count = min(len(in_stream), coverage.octets // size)
@@ -99,20 +102,22 @@ class Segments:
             beginning=beginning,
         )
 
-    def acknowledged(self, ports: tuple[int, int], beginning: int, octets: int) -> int:
+    def acknowledged(self, ports: Sequence[Ports], beginning: int, octets: int) -> int:
         """How many of the stream's ``octets`` were acknowledged by the segments the other way."""
-        source, destination = ports
-        mine = np.flatnonzero(self._between(destination, source) & self._has_ack)
+        back = [(destination, source) for source, destination in ports]
+        mine = np.flatnonzero(self._between(back) & self._has_ack)
         if not len(mine):
             return 0
         return int(np.clip(_unwrapped(self._acknowledged[mine], beginning).max(), 0, octets))
 
-    def _between(self, source: int, destination: int) -> Mask:
-        between: Mask = (self._source_port == source) & (self._destination_port == destination)
+    def _between(self, ports: Sequence[Ports]) -> Mask:
+        between = np.zeros(len(self._index), np.bool_)
+        for source, destination in ports:
+            between |= (self._source_port == source) & (self._destination_port == destination)
         return between
 
-    def _beginning(self, sent: SentLog, size: int) -> tuple[tuple[int, int], int] | None:
-        """The stream's ports, and the sequence number of its first octet."""
+    def _beginning(self, sent: SentLog, size: int) -> tuple[tuple[Ports, ...], int] | None:
+        """The stream's ports, which may hop as well, and the sequence number of its first octet."""
         told = np.flatnonzero(self._flow_id == np.uint64(sent.flow_id))
         sequence = numbers(self._octets, self._payload[told] + _ID, 8).astype(np.int64)
         sent_ns = numbers(self._octets, self._payload[told] + 2 * _ID, 8).astype(np.int64)
@@ -123,8 +128,14 @@ class Segments:
         first = int(np.argmax(known))
         segment = told[first]
         before = int(np.count_nonzero(sent.errno[: at[first]] == 0)) * size
-        ports = int(self._source_port[segment]), int(self._destination_port[segment])
-        return ports, (int(self._sequence[segment]) - before) % 2**32
+        those = told[known]
+        ports = {
+            (int(source), int(destination))
+            for source, destination in zip(
+                self._source_port[those].tolist(), self._destination_port[those].tolist(), strict=True
+            )
+        }
+        return tuple(sorted(ports)), (int(self._sequence[segment]) - before) % 2**32
 
 
 def _unwrapped(sequence: np.ndarray[tuple[int], np.dtype[np.uint32]], beginning: int) -> Integers:

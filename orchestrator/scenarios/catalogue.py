@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from nodes import errors
-from orchestrator.scenarios import rekey, sa_negotiation, tunnel
+from orchestrator.scenarios import address_hop, ike_abnormality, rekey, sa_negotiation, tunnel
 from orchestrator.scenarios.scenario import Scenario
 
 SCENARIOS: Mapping[str, Scenario[Any]] = {
-    scenario.name: scenario for scenario in (tunnel.SCENARIO, rekey.SCENARIO, sa_negotiation.SCENARIO)
+    scenario.name: scenario
+    for scenario in (
+        tunnel.SCENARIO,
+        rekey.SCENARIO,
+        sa_negotiation.SCENARIO,
+        ike_abnormality.SCENARIO,
+        address_hop.SCENARIO,
+    )
 }
 
 

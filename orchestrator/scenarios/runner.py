@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from orchestrator.bundle.bundle import write_bundle
 from orchestrator.bundle.state import state_of_failure
-from orchestrator.capture.captures import capture
+from orchestrator.capture.captures import Place, capture
 from orchestrator.decryption.folder import write_keys
 from orchestrator.doctor import probes
 from orchestrator.events import EventStream
@@ -35,6 +35,9 @@ from orchestrator.testbed import Testbed, bring_up
 from orchestrator.topology.addressing import plan_run
 from orchestrator.topology.load import load
 from orchestrator.topology.plan import Dad, Dataplane, RunPlan
+
+WARNING = "run.warning"
+"""The event of something that was asked for, is allowed, and is hardly meant."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,10 +72,10 @@ async def run(asked: Run, events: EventStream) -> Verdict:
     """
     topology = load(asked.file)
     runtime_type = await choose(asked.runtime)
-    nodes = asked.scenario.nodes_for(asked.parameters)
-    check_rules(asked.faults, nodes, asked.scenario.ends_for(asked.parameters))
+    cast = asked.scenario.cast_of(asked.parameters)
+    check_rules(asked.faults, cast.nodes, cast.ends)
     for words in asked.impairments:
-        parse(words, nodes)
+        parse(words, cast.nodes)
     if asked.impairments:
         (await probes.netem()).require()
     plan = plan_run(
@@ -80,7 +83,7 @@ async def run(asked: Run, events: EventStream) -> Verdict:
         owner=os.getuid(),
         dad=asked.dad,
         dataplane=asked.dataplane,
-        nodes=nodes,
+        nodes=cast.nodes,
         keys=asked.keys,
         settings=asked.scenario.settings(asked.parameters),
     )
@@ -98,6 +101,8 @@ async def run(asked: Run, events: EventStream) -> Verdict:
         with evidence(asked.out, setting) as growing:
             shutil.copyfile(asked.file, growing.path / COMPOSE)
             events.add_sink(growing.timeline)
+            for text in asked.scenario.warnings(asked.parameters):
+                events.say(WARNING, text=text)
             try:
                 await _play(
                     asked, dataclasses.replace(plan, log_dir=growing.nodes), runtime_type, events, growing
@@ -143,8 +148,11 @@ async def _play(
 ) -> None:
     async with bring_up(plan, runtime_type, events=events, checked=True) as bed:
         stage = Stage(bed, asked.seed, asked.faults)
-        ends = asked.scenario.ends_for(asked.parameters)
-        places = [*(node.name for node in plan.nodes), BRIDGE]
+        ends = asked.scenario.cast_of(asked.parameters).ends
+        places = [
+            Place(name=name, snaplen=asked.scenario.snaplen)
+            for name in (*(node.name for node in plan.nodes), BRIDGE)
+        ]
         captures = None
         try:
             async with (
@@ -170,7 +178,7 @@ async def _play(
     for check in reconciled.checks:
         stage.add(check)
     if asked.scenario.inspect is not None:
+        stage.capture_files = dict(growing.capture_files)
         stage.captures = {place: growing.path / file.file for place, file in growing.capture_files.items()}
-        stage.offsets_ns = {place: file.clock_offset_ns for place, file in growing.capture_files.items()}
         await anyio.to_thread.run_sync(asked.scenario.inspect, stage, asked.parameters)
     growing.checks += stage.checks[judged:]

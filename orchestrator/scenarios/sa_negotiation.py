@@ -31,7 +31,7 @@ from orchestrator.scenarios import sa_evidence
 from orchestrator.scenarios import tunnel_between_peers as between
 from orchestrator.scenarios.footprint import Footprint, footprint
 from orchestrator.scenarios.sa_moments import EFFECTIVE, INSTALLED, REKEYED, moments, negotiated
-from orchestrator.scenarios.scenario import Parameters, Scenario
+from orchestrator.scenarios.scenario import Cast, Parameters, Scenario
 from orchestrator.scenarios.stage import Stage
 from orchestrator.tasks import gather
 from orchestrator.topology.plan import RoleName
@@ -120,10 +120,11 @@ class SaNegotiation(Parameters):
         return self.max_lost if self.max_lost is not None or not judged else 0
 
 
-def cast(parameters: SaNegotiation) -> tuple[str, str]:
-    """The initiator's and the responder's node."""
+def cast(parameters: SaNegotiation) -> Cast:
+    """The initiator's and the responder's node, and no other."""
     ours = "strongswan" if parameters.responder == "strongswan" else "hopbed"
-    return _ENDS[parameters.initiator][0], _ENDS[ours][1]
+    ends = _ENDS[parameters.initiator][0], _ENDS[ours][1]
+    return Cast(nodes=ends, ends=ends)
 
 
 async def play(stage: Stage, parameters: SaNegotiation) -> None:
@@ -135,7 +136,7 @@ class _Play:
     def __init__(self, stage: Stage, parameters: SaNegotiation) -> None:
         self._stage = stage
         self._parameters = parameters
-        self._ends = cast(parameters)
+        self._ends = cast(parameters).ends
         self._events = stage.bed.events
         self._initiator, self._responder = self._ends
         self._done = 0
@@ -313,11 +314,11 @@ class _Play:
 
 def inspect(stage: Stage, parameters: SaNegotiation) -> None:
     """Hold what the daemons told of their SAs against the bridge's capture."""
-    ends = cast(parameters)
+    ends = cast(parameters).ends
     packets = read_file(stage.captures[BRIDGE])
     headers = classify(packets)
     between.inspect_esp(stage, packets, headers, ends)
-    frames = Frames.at(packets, stage.offsets_ns[BRIDGE])
+    frames = Frames.at(packets, stage.capture_files[BRIDGE].clock_offset_ns)
     events = stage.bed.events.past
     messages = ike_messages(frames, headers, names_by_address(events))
     pairs = negotiated(events, *ends)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,6 +21,13 @@ class Parameters(BaseModel):
 P = TypeVar("P", bound=Parameters)
 
 
+class Cast(NamedTuple):
+    """The nodes that a run needs, and those of them that a fault calls INITIATOR and RESPONDER."""
+
+    nodes: tuple[str, ...]
+    ends: tuple[str, str]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scenario(Generic[P]):
     """A scenario.
@@ -28,14 +35,16 @@ class Scenario(Generic[P]):
     Attributes:
         name: what ``hopbed run`` calls it.
         summary: one line.
-        nodes: the nodes of the default testbed that it needs; no others are brought up.
+        nodes: the nodes of the default testbed that it may need; no others are brought up.
         ends: the nodes that a fault calls INITIATOR and RESPONDER.
-        cast: which two nodes those are, where the parameters decide it; then they alone are brought up.
+        cast: where that depends on the parameters, the nodes and the ends of this run.
+        warnings: what is allowed and yet hardly meant, one line each; told before anything starts.
         parameters: the type of its parameters.
         play: acts on the testbed that is up, and says on the stage what was expected and measured; it calls
             ``stage.begin_faults()`` where the faults that were asked for are to begin.
         settings: what the nodes' roles are told beside what every run tells them, by the node's name.
         inspect: looks at the captures when the play is over, and says what they show.
+        snaplen: the octets of each packet to keep in the captures; None keeps all.
     """
 
     name: str
@@ -44,17 +53,15 @@ class Scenario(Generic[P]):
     ends: tuple[str, str]
     parameters: type[P]
     play: Callable[[Stage, P], Awaitable[None]]
+    cast: Callable[[P], Cast] | None = None
+    warnings: Callable[[P], Sequence[str]] = lambda _: ()
     settings: Callable[[P], Mapping[str, Mapping[str, Any]]] = lambda _: {}
     inspect: Callable[[Stage, P], None] | None = None
-    cast: Callable[[P], tuple[str, str]] | None = None
+    snaplen: int | None = None
 
-    def ends_for(self, parameters: P) -> tuple[str, str]:
-        """The initiator's and the responder's node with these parameters."""
-        return self.ends if self.cast is None else self.cast(parameters)
-
-    def nodes_for(self, parameters: P) -> tuple[str, ...]:
-        """The nodes that are brought up with these parameters."""
-        return self.nodes if self.cast is None else self.cast(parameters)
+    def cast_of(self, parameters: P) -> Cast:
+        """The nodes and the ends of a run with these parameters."""
+        return Cast(self.nodes, self.ends) if self.cast is None else self.cast(parameters)
 
     def parse(self, given: Iterable[str]) -> P:
         """The parameters from ``name=value`` words.
@@ -88,5 +95,7 @@ class Scenario(Generic[P]):
                 raise errors.ParameterError(
                     f"{self.name}: there is no parameter {name!r}; it has {known}"
                 ) from None
-            what = found["msg"][:1].lower() + found["msg"][1:]
-            raise errors.ParameterError(f"{self.name}: {name}={found.get('input')}: {what}") from None
+            message = found["msg"].removeprefix("Value error, ")
+            what = message[:1].lower() + message[1:]
+            which = f"{name}={found.get('input')}: " if name else ""  # else it is about several together
+            raise errors.ParameterError(f"{self.name}: {which}{what}") from None

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from orchestrator.continuity import STALL_MS
+from orchestrator.evidence.run_file import CaptureFile
 from orchestrator.evidence.verdict import Check
 from orchestrator.faults import FaultEngine
 from orchestrator.flows import FlowResult, Flows, FlowSpec, run_flows
@@ -27,7 +29,7 @@ class Stage:
         dataplane: what carried ESP, once a scenario found out; empty where none did.
         versions: of the daemons that took part.
         captures: the captures by place, once the play is over: for :attr:`Scenario.inspect`.
-        offsets_ns: what to take from the times of each capture to get the events' (CLOCK_MONOTONIC).
+        capture_files: likewise, what their programs said of them.
     """
 
     def __init__(self, bed: Testbed, seed: int, faults: Sequence[str] = ()) -> None:
@@ -40,7 +42,7 @@ class Stage:
         self.dataplane = ""
         self.versions: dict[str, str] = {}
         self.captures: Mapping[str, Path] = {}
-        self.offsets_ns: Mapping[str, int] = {}
+        self.capture_files: Mapping[str, CaptureFile] = {}
 
     async def begin_faults(self) -> None:
         """Put the faults that were asked for in force: from here on a first occurrence is the first.
@@ -62,15 +64,20 @@ class Stage:
         self.bed.events.say("check", **msgspec.to_builtins(check))
 
     @asynccontextmanager
-    async def traffic(self, specs: Sequence[FlowSpec]) -> AsyncIterator[Flows]:
+    async def traffic(self, specs: Sequence[FlowSpec], *, stall_ms: float = STALL_MS) -> AsyncIterator[Flows]:
         """Flows that are under way for the length of the context; their results go into the verdict.
+
+        Args:
+            stall_ms: the shortest outage without loss that is an interruption.
 
         Raises:
             FlowError: an end of a flow did not start, or ended early.
         """
         running: Flows | None = None
         try:
-            async with run_flows(self.bed.runtime, specs, publish=self.bed.events.publish) as running:
+            async with run_flows(
+                self.bed.runtime, specs, publish=self.bed.events.publish, stall_ms=stall_ms
+            ) as running:
                 yield running
         finally:
             if running is not None:

@@ -32,6 +32,31 @@ class Story:
 
 STORIES = (
     Story(
+        name="hop",
+        title="An address hops, and the services go on",
+        text=(
+            "curl downloads 100 MB and UDP and TCP streams run both ways while a terminal's address hops 20"
+            " times, interface identifier and prefix; beside them a plain socket, whose address just goes."
+        ),
+        scenario="address-hop",
+        parameters=(
+            "kind=both",
+            "hops=20",
+            "period=200ms",
+            "applications=curl",
+            "download=100",
+            "rate=500",
+            "plain=true",
+        ),
+        figures=(
+            "lost on udp-a-b",
+            "lost on udp-b-a",
+            "longest gap on udp-a-b",
+            "longest gap on tcp-b-a",
+            "lost on plain-tcp-a-b",
+        ),
+    ),
+    Story(
         name="rekey",
         title="Rekeys under traffic",
         text="Two strongSwan peers rekey their CHILD_SA five times by IKEv2 under UDP and TCP traffic.",
@@ -51,6 +76,22 @@ STORIES = (
         parameters=("third=drop", "moment=rekey", "rate=500"),
         vary="responder=strongswan,early",
         figures=("lost on udp-a-b", "longest gap on udp-a-b", "first message to effective SA, median ms"),
+    ),
+    Story(
+        name="abnormality",
+        title="A negotiation that cannot succeed",
+        text=(
+            "Two strongSwan peers whose IKEv1 secrets differ, and a sender that never stops trying. Stock"
+            " repeats at once; with the handling on, both sides are inactive for a time after a failure."
+        ),
+        scenario="ike-abnormality",
+        parameters=("kind=psk", "ike=1", "t1=5", "t2=5", "duration=7"),
+        vary="handling=off,on",
+        figures=(
+            "IKE messages a minute from the sender",
+            "IKE messages a minute from the receiver",
+            "half-open IKE SAs at the receiver, peak",
+        ),
     ),
 )
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from nodes import errors
+from nodes.ike.settings import ike_options
 from nodes.peer.options import peer_options
 from orchestrator.topology.load import Topology
 from orchestrator.topology.plan import Dad, Dataplane, NodePlan, RoleName, RunPlan
 
 _SITE_BITS = 80
 """The bits of an address below its /48."""
+_CHECKS: Mapping[RoleName, Callable[[Mapping[str, Any]], object]] = {
+    RoleName.PEER: peer_options,
+    RoleName.IKE: ike_options,
+}
+"""What the node's agent will check its settings with."""
 
 
 def random_site() -> ipaddress.IPv6Network:
@@ -58,7 +64,7 @@ def plan_run(
         settings: more settings of nodes' roles, by the node's name.
 
     Raises:
-        UsageError: a node that is named is not in the topology, or a peer has no such setting.
+        UsageError: a node that is named is not in the topology, or its role has no such setting.
     """
     settings = settings or {}
     unknown = ({*(nodes or ()), *settings}) - {node.name for node in topology.nodes}
@@ -81,6 +87,7 @@ def plan_run(
         keys=keys,
     )
     for node in plan.nodes:
-        if node.role is RoleName.PEER and node.settings:
-            peer_options(node.options(plan))
+        check = _CHECKS.get(node.role)
+        if check is not None and node.settings:
+            check(node.options(plan))
     return plan

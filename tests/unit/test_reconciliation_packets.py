@@ -140,8 +140,9 @@ SEGMENT = ether(ipv6(TCP(sport=PORTS[0], dport=PORTS[1], flags="PA")))
 """The headers of a segment; how long its payload is and its number are put in their places."""
 
 
-def segment(stream, begin, end, *, first=1000):
+def segment(stream, begin, end, *, first=1000, ports=PORTS):
     octets = bytearray(SEGMENT + stream[begin:end])
+    octets[54:58] = ports[0].to_bytes(2, "big") + ports[1].to_bytes(2, "big")
     octets[18:20] = (20 + end - begin).to_bytes(2, "big")
     octets[58:62] = ((first + begin) % 2**32).to_bytes(4, "big")
     return bytes(octets)
@@ -192,6 +193,15 @@ def test_a_stream_is_found_by_any_segment_that_begins_with_a_record():
     assert found.octets == 1000
 
 
+def test_a_stream_whose_ports_hop_is_one_stream():
+    other = (PORTS[0] + 7, PORTS[1])
+    packets = [segment(STREAM, 0, 300), segment(STREAM, 300, 1000, ports=other)]
+    back = ether(ipv6(TCP(sport=other[1], dport=other[0], ack=2000, flags="A")))
+    segments, found = streamed(*packets, back)
+    assert (found.octets, found.ports) == (1000, (PORTS, other))
+    assert segments.acknowledged(found.ports, found.beginning, 1000) == 1000
+
+
 def test_sequence_numbers_may_pass_the_end_of_their_range():
     first = 2**32 - 250
     _, found = streamed(*(segment(STREAM, at, at + 100, first=first) for at in range(0, 1000, 100)))
@@ -213,7 +223,7 @@ def test_acknowledgements_are_counted_in_octets_of_the_stream():
 
 def test_no_stream_is_seen_where_there_is_none():
     _, found = streamed(datagram(probe(1)), acknowledgement(5))
-    assert (found.octets, found.ports, len(found.records.position)) == (0, None, 0)
+    assert (found.octets, found.ports, len(found.records.position)) == (0, (), 0)
 
 
 @given(st.permutations(range(20)), st.integers(0, 2**32 - 1), st.data())

@@ -70,7 +70,7 @@ def test_every_parameter_says_what_it_is(name):
 )
 def test_who_plays_in_an_sa_negotiation_follows_from_its_parameters(words, ends):
     parameters = SA_NEGOTIATION.parse(words)
-    assert SA_NEGOTIATION.ends_for(parameters) == SA_NEGOTIATION.nodes_for(parameters) == ends
+    assert SA_NEGOTIATION.cast_of(parameters) == (ends, ends)
 
 
 @pytest.mark.parametrize(

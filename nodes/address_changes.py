@@ -1,0 +1,176 @@
+"""``python -m nodes.address_changes ORDER``: changes a node's address on a schedule, for mechanisms not ours.
+
+At each moment of the schedule the next address is added and the one before it is deprecated; after the
+overlap that one is deleted, as if its valid lifetime had ended. With ``mptcp`` the kernel's Multipath TCP is
+driven by ``ip mptcp`` as one would by hand, make before break: the new endpoint is added, its subflows are
+waited for, then the old endpoint is deleted, and with it its subflows, before the address goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Annotated
+
+import msgspec
+
+from nodes import errors
+from nodes.events import event
+from nodes.program import DONE, READY, run, say
+
+_ENDPOINT_IDS = 250
+_MOST_SUBFLOWS = "8"
+_ESTABLISHED = re.compile(r"SF_ESTABLISHED.*\bsaddr6=(\S+)")
+
+
+class AddressChanges(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to do.
+
+    Attributes:
+        interface: that has the addresses.
+        first: the address that it has now, with its prefix length.
+        seconds: the addresses that follow, likewise, one a change.
+        period: from one change to the next, s.
+        overlap: how long both addresses are there, s; less than the period.
+        mptcp: how many MPTCP connections there are to take along; 0 leaves MPTCP alone.
+    """
+
+    interface: str
+    first: str
+    seconds: tuple[str, ...]
+    period: Annotated[float, msgspec.Meta(gt=0, le=3600)]
+    overlap: Annotated[float, msgspec.Meta(ge=0, le=3600)]
+    mptcp: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse an overlap that lasts into the next change."""
+        if self.overlap >= self.period:
+            raise ValueError("overlap must be shorter than period")
+
+
+class _ToldToEnd(Exception):
+    pass
+
+
+def _ip(*words: str) -> None:
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise errors.NodeError(f"ip {' '.join(words)}: {' '.join(done.stderr.split())}")
+
+
+def _until(due: float) -> None:
+    """Return at ``due`` (s, CLOCK_MONOTONIC).
+
+    Raises:
+        _ToldToEnd: the standard input ended before.
+    """
+    while (left := due - time.monotonic()) > 0:
+        if select.select([0], [], [], left)[0] and not os.read(0, 4096):
+            raise _ToldToEnd
+
+
+class _Mptcp:
+    """The path manager's endpoints, as ``ip mptcp`` shows and changes them."""
+
+    def __init__(self, order: AddressChanges, monitor: subprocess.Popen[bytes]) -> None:
+        self._order = order
+        self._monitor = monitor
+        self._heard = b""
+        self._id = 0
+
+    def add(self, address: str) -> None:
+        """Offer the address to every connection, which then has a subflow from there."""
+        self._id = self._id % _ENDPOINT_IDS + 1
+        _ip("mptcp", "endpoint", "add", address, "dev", self._order.interface, "id", str(self._id), "subflow")
+
+    def wait_for_subflows(self, address: str, deadline: float) -> int:
+        """How many connections had a subflow from the address by the deadline; returns once all have."""
+        there = 0
+        while there < self._order.mptcp and (left := deadline - time.monotonic()) > 0:
+            for line in self._lines(left):
+                found = _ESTABLISHED.search(line)
+                there += found is not None and found[1] == address
+        return there
+
+    def delete(self, address: str, number: int) -> None:
+        """Take an endpoint and its subflows away; number 0 is that of the connection's first subflow."""
+        of_first = [address] if number == 0 else []
+        _ip("mptcp", "endpoint", "delete", "id", str(number), *of_first)
+
+    @property
+    def newest(self) -> int:
+        """The endpoint that was added last; 0 before."""
+        return self._id
+
+    def _lines(self, seconds: float) -> list[str]:
+        assert self._monitor.stdout is not None
+        fd = self._monitor.stdout.fileno()
+        if not select.select([fd], [], [], seconds)[0]:
+            return []
+        *lines, self._heard = (self._heard + os.read(fd, 65_536)).split(b"\n")
+        return [line.decode(errors="replace") for line in lines]
+
+
+@contextlib.contextmanager
+def _mptcp(order: AddressChanges) -> Iterator[_Mptcp | None]:
+    if not order.mptcp:
+        yield None
+        return
+    _ip("mptcp", "limits", "set", "subflows", _MOST_SUBFLOWS, "add_addr_accepted", _MOST_SUBFLOWS)
+    with subprocess.Popen(
+        ["stdbuf", "-oL", "ip", "mptcp", "monitor"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    ) as monitor:
+        try:
+            yield _Mptcp(order, monitor)
+        finally:
+            monitor.kill()
+
+
+def _change(order: AddressChanges, old: str, new: str, due: float, mptcp: _Mptcp | None) -> None:
+    old_address, new_address = (one.partition("/")[0] for one in (old, new))
+    _ip("-6", "address", "add", new, "dev", order.interface, "nodad")
+    say(event("address.added", address=new_address))
+    _ip("-6", "address", "change", old, "dev", order.interface, "preferred_lft", "0", "valid_lft", "forever")
+    say(event("address.deprecated", address=old_address))
+    ends = due + order.overlap
+    if mptcp is not None:
+        number = mptcp.newest
+        mptcp.add(new_address)
+        there = mptcp.wait_for_subflows(new_address, ends)
+        say(event("mptcp.subflows", address=new_address, established=there, expected=order.mptcp))
+        _until(ends)
+        mptcp.delete(old_address, number)
+    _until(ends)
+    _ip("-6", "address", "delete", old, "dev", order.interface)
+    say(event("address.removed", address=old_address))
+
+
+def main() -> None:
+    """Change the address as the order says, and stay until told to end."""
+    try:
+        (text,) = sys.argv[1:]
+        order = msgspec.json.decode(text, type=AddressChanges)
+    except (ValueError, msgspec.DecodeError) as error:
+        raise errors.ParameterError(f"address changes: not an order: {error}") from None
+    changed = 0
+    with _mptcp(order) as mptcp:
+        start = time.monotonic()
+        say(event(READY))
+        old = order.first
+        with contextlib.suppress(_ToldToEnd):
+            for number, new in enumerate(order.seconds, 1):
+                due = start + number * order.period
+                _until(due)
+                _change(order, old, new, due, mptcp)
+                changed, old = changed + 1, new
+    say(event(DONE, changed=changed))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,157 @@
+"""What the guard has seen of negotiations: with whom, who began them, and under which cookies. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from typing import NamedTuple
+
+from nodes.peer.guard.bpf import EXCHANGES
+from nodes.peer.guard.wire import Endpoints, Header
+from nodes.peer.model import IkeSa
+
+MOST = 1024
+FLIGHT_NS = 300_000_000_000
+"""How long after its last message a negotiation may still be in flight: beyond charon's last
+retransmission."""
+JUST_NS = 1_000_000_000
+"""For how long after its end a failed negotiation is still known: charon may read a message first."""
+_PACKET = re.compile(
+    r"^(?P<way>sending|received) packet: from (?P<source>[^\s\[]+)\[(?P<sport>\d+)\] "
+    r"to (?P<destination>[^\s\[]+)\[(?P<dport>\d+)\]"
+)
+_FIRST_EXCHANGES = (2, 4, 34)
+_RESPONSE = 0x20
+
+
+class Sighting(NamedTuple):
+    """An IKE SA that is being negotiated.
+
+    Attributes:
+        ends: between whom.
+        began: whether this node began it.
+        header: what its messages begin with; None until its cookies are known.
+    """
+
+    ends: Endpoints
+    began: bool
+    header: Header | None = None
+
+
+class Sightings:
+    """The IKE SAs that charon speaks of, by their unique id; under a flood the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[int, Sighting] = OrderedDict()
+
+    def read(self, text: str, ike_id: int) -> None:
+        """Take a log line: those about packets say who they are exchanged with."""
+        found = _PACKET.match(text)
+        if found is None:
+            return
+        sending = found["way"] == "sending"
+        source = (found["source"], int(found["sport"]))
+        destination = (found["destination"], int(found["dport"]))
+        local, partner = (source, destination) if sending else (destination, source)
+        ends = Endpoints(*local, *partner)
+        before = self._seen.get(ike_id)
+        self._keep(ike_id, before._replace(ends=ends) if before else Sighting(ends, sending))
+
+    def told(self, sa: IkeSa) -> Sighting:
+        """Take what VICI says of an IKE SA."""
+        header = header_of(sa)
+        return self._keep(sa.unique_id, Sighting(header.ends, sa.initiator, header))
+
+    def of(self, ike_id: int | None) -> Sighting | None:
+        """What was seen of an IKE SA."""
+        return None if ike_id is None else self._seen.get(ike_id)
+
+    def _keep(self, ike_id: int, sighting: Sighting) -> Sighting:
+        self._seen.pop(ike_id, None)
+        self._seen[ike_id] = sighting
+        if len(self._seen) > MOST:
+            self._seen.popitem(last=False)
+        return sighting
+
+
+def header_of(sa: IkeSa) -> Header:
+    """What a message under an IKE SA begins with."""
+    return Header(
+        ends=Endpoints(sa.local_address, sa.local_port, sa.remote_address, sa.remote_port),
+        initiator_cookie=bytes.fromhex(sa.initiator_spi),
+        responder_cookie=bytes.fromhex(sa.responder_spi),
+        version=sa.version << 4,
+        exchange=0,
+        flags=0,
+        octets=b"",
+    )
+
+
+class Flight(NamedTuple):
+    """A negotiation that this node began.
+
+    Attributes:
+        responder_cookie: 0 until the partner's is known.
+        last_ns: when it was last heard of.
+        failed: it is over.
+    """
+
+    partner: str
+    initiator_cookie: bytes
+    responder_cookie: bytes
+    last_ns: int
+    failed: bool = False
+
+
+class Flights:
+    """The negotiations in flight, by what this node sent and charon says: nobody else is believed here."""
+
+    def __init__(self) -> None:
+        self._flights: OrderedDict[bytes, Flight] = OrderedDict()
+
+    def sent(self, header: Header, now_ns: int) -> None:
+        """A message went out."""
+        cookie = header.initiator_cookie
+        if cookie not in self._flights and not _is_first(header):
+            return
+        self._keep(Flight(header.ends.partner, cookie, header.responder_cookie, now_ns))
+
+    def began(self, sa: IkeSa, now_ns: int) -> None:
+        """Charon says that it is negotiating."""
+        cookie = bytes.fromhex(sa.initiator_spi)
+        if cookie not in self._flights:
+            self._keep(Flight(sa.remote_address, cookie, bytes.fromhex(sa.responder_spi), now_ns))
+
+    def landed(self, initiator_cookie: bytes, now_ns: int, *, established: bool) -> None:
+        """A negotiation is over."""
+        flight = self._flights.get(initiator_cookie)
+        if flight is not None and established:
+            del self._flights[initiator_cookie]
+        elif flight is not None:
+            self._keep(flight._replace(last_ns=now_ns, failed=True))
+
+    def has(self, initiator_cookie: bytes) -> bool:
+        """Whether this node began a negotiation with this cookie, of late."""
+        return initiator_cookie in self._flights
+
+    def find(self, partner: str, initiator: bytes, responder: bytes, now_ns: int) -> Flight | None:
+        """The negotiation in flight with exactly these cookies, with this partner."""
+        flight = self._flights.get(initiator)
+        if flight is None or (flight.partner, flight.responder_cookie) != (partner, responder):
+            return None
+        return flight if now_ns - flight.last_ns <= (JUST_NS if flight.failed else FLIGHT_NS) else None
+
+    def _keep(self, flight: Flight) -> None:
+        self._flights.pop(flight.initiator_cookie, None)
+        self._flights[flight.initiator_cookie] = flight
+        if len(self._flights) > MOST:
+            self._flights.popitem(last=False)
+
+
+def _is_first(header: Header) -> bool:
+    """Whether a message that goes out begins a negotiation; one that was damaged on its way out may too."""
+    if any(header.responder_cookie):
+        return False
+    if header.exchange in _FIRST_EXCHANGES:
+        return not header.flags & _RESPONSE
+    return all(header.exchange not in known for known in EXCHANGES.values())

@@ -1,0 +1,297 @@
+"""The table that rewrites packets: its chains and rules. What its maps hold is :mod:`nodes.terminal.rewriting`. No I/O.
+
+Keys and data lie in the same registers. From and to ``retired`` addresses nothing comes in from the wire, and
+nothing but what is rewritten goes out; nothing goes out to ``gone`` ones, the retired addresses of partners.
+``sent`` and ``received`` learn the UDP flows and ICMPv6 echoes with ``partners``, of which no socket list has all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from nodes.terminal import nf_expressions as nf
+from nodes.terminal.actions import ICMPV6, UDP
+from nodes.terminal.nf_expressions import Base, Compare, Meta, Verdict
+from nodes.terminal.nf_tables import (
+    Message,
+    SetFlag,
+    delete_table,
+    new_base_chain,
+    new_rule,
+    new_set,
+    new_table,
+)
+from nodes.terminal.rewriting import (
+    CLOSED,
+    DATA,
+    ERROR_IN,
+    ERROR_OUT,
+    IN,
+    KEY,
+    MAPS,
+    OUT,
+    OUT_LABELLED,
+    TABLE,
+)
+
+PRIORITY = -310
+"""Before connection tracking (-200), after reassembly (-400)."""
+PREROUTING, OUTPUT = 0, 3
+RETIRED = "retired"
+REASSEMBLY = "reassembly"
+GONE = "gone"
+GONE_TIMEOUT_MS = 60_000
+PARTNERS = "partners"
+"""The /64 prefixes in which partners are."""
+PREFIX = 8
+"""Octets of a prefix."""
+SENT, RECEIVED = LEARNED = ("sent", "received")
+MOST_LEARNED = 4096
+"""Flows that are learned at most, each way; more of them keep their addresses."""
+UDP_TIMEOUT_MS = 600_000
+"""A flow without a connection is over when its socket is closed, or after this time without a packet."""
+ECHO_TIMEOUT_MS = 20_000
+LOOPBACK_INDEX = 1
+MESSAGE_MARK = 0x1BEE
+"""The mark of the terminals' own messages, which go from and to any address."""
+
+_ADDRESSES, _PORTS, _PROTOCOL, _LABEL, _SPARE = 0, 8, 9, 9, 10
+"""Registers."""
+
+
+def table() -> list[Message]:
+    """The table anew, empty; one that is there goes, in the same moment."""
+    chains = {
+        "incoming": ("filter", PREROUTING, PRIORITY, _incoming()),
+        "outgoing": ("route", OUTPUT, PRIORITY, _outgoing()),
+        "learning_in": ("filter", PREROUTING, PRIORITY + 1, _learning(RECEIVED, partner_at=8)),
+        "learning_out": ("filter", OUTPUT, PRIORITY - 1, _learning(SENT, partner_at=24)),
+    }
+    messages = [new_table(TABLE), delete_table(TABLE), new_table(TABLE)]
+    messages += [new_set(TABLE, name, key=KEY, data=DATA) for name in MAPS]
+    messages += [new_set(TABLE, CLOSED, key=KEY), new_set(TABLE, RETIRED, key=16)]
+    messages += [
+        new_set(TABLE, GONE, key=16, timeout_ms=GONE_TIMEOUT_MS),
+        new_set(TABLE, PARTNERS, key=PREFIX),
+    ]
+    messages += [
+        new_set(TABLE, name, key=KEY, flags=SetFlag.DYNAMIC, size=MOST_LEARNED, timeout_ms=UDP_TIMEOUT_MS)
+        for name in LEARNED
+    ]
+    for name, (type_, hook, priority, _) in chains.items():
+        messages.append(new_base_chain(TABLE, name, type_=type_, hook=hook, priority=priority))
+    for name, (_, _, _, rules) in chains.items():
+        messages += [new_rule(TABLE, name, rule) for rule in rules]
+    return messages
+
+
+def reassembly() -> list[Message]:
+    """A rule that no packet comes to, for which the kernel reassembles fragments before the table sees them.
+
+    A later fragment has no ports, so it would keep the addresses of the wire. Connection tracking would reassemble
+    too, but look at every packet of the node; a rule for a transparent proxy does not.
+    """
+    never = [
+        nf.meta(Meta.INPUT_INTERFACE, 0),
+        nf.compare(0, Compare.EQUAL, nf.number_in_host_order(0)),
+        nf.meta(Meta.TRANSPORT_PROTOCOL, 1),
+        nf.compare(1, Compare.EQUAL, bytes([UDP])),
+        nf.load(Base.TRANSPORT, 2, 2, 2),
+        nf.proxied(2),
+    ]
+    return [
+        new_base_chain(TABLE, REASSEMBLY, type_="filter", hook=PREROUTING, priority=PRIORITY),
+        new_rule(TABLE, REASSEMBLY, never),
+    ]
+
+
+def removed() -> list[Message]:
+    """No table any more; there may be none."""
+    return [new_table(TABLE), delete_table(TABLE)]
+
+
+def _incoming() -> Iterable[Sequence[bytes]]:
+    yield _if_so(Meta.INPUT_INTERFACE, LOOPBACK_INDEX)
+    for offset in (8, 24):
+        yield [nf.load(Base.NETWORK, offset, 16, 0), nf.contained(RETIRED, 0), nf.verdict(Verdict.DROP)]
+    yield [*_flow(), nf.contained(CLOSED, _ADDRESSES), nf.verdict(Verdict.DROP)]
+    yield _rewritten(IN)
+    yield [*_echo(), nf.contained(CLOSED, _ADDRESSES), nf.verdict(Verdict.DROP)]
+    yield _rewritten_echo(IN)
+    for quoted in _QUOTED:
+        yield [*_error(quoted, ERROR_IN), nf.verdict(Verdict.ACCEPT)]
+
+
+def _outgoing() -> Iterable[Sequence[bytes]]:
+    yield _if_so(Meta.OUTPUT_INTERFACE, LOOPBACK_INDEX)
+    yield _if_so(Meta.MARK, MESSAGE_MARK)
+    yield _rewritten(OUT)
+    yield _rewritten(OUT_LABELLED, *_FLOW_LABEL)
+    yield _rewritten_echo(OUT)
+    yield _rewritten_echo(OUT_LABELLED, *_FLOW_LABEL)
+    for quoted in _QUOTED:
+        # The error comes from the address that the quoted packet went to, and goes to where that came from.
+        addressed = [
+            nf.store(Base.NETWORK, 8, 16, _ADDRESSES + 4),
+            nf.store(Base.NETWORK, 24, 16, _ADDRESSES),
+        ]
+        yield [*_error(quoted, ERROR_OUT), *addressed, nf.verdict(Verdict.ACCEPT)]
+    yield [nf.load(Base.NETWORK, 8, 16, 0), nf.contained(RETIRED, 0), nf.verdict(Verdict.DROP)]
+    yield [nf.load(Base.NETWORK, 24, 16, 0), nf.contained(GONE, 0), nf.verdict(Verdict.DROP)]
+
+
+def _if_so(what: Meta, number: int) -> list[bytes]:
+    """Accept packets of which this holds as they are."""
+    value = nf.number_in_host_order(number)
+    return [nf.meta(what, 0), nf.compare(0, Compare.EQUAL, value), nf.verdict(Verdict.ACCEPT)]
+
+
+_FLOW_LABEL = (
+    nf.store(Base.NETWORK, 2, 2, _LABEL, checksum=False),
+    nf.load(Base.NETWORK, 1, 1, _SPARE),
+    nf.mask(_SPARE, _SPARE, b"\xf0"),  # the label's upper four bits; the others are the traffic class's
+    nf.store(Base.NETWORK, 1, 1, _SPARE, checksum=False),
+)
+
+
+def _flow() -> list[bytes]:
+    """The key of a packet of TCP or UDP; others of these protocols' numbers are in no map."""
+    return [
+        nf.meta(Meta.TRANSPORT_PROTOCOL, _PROTOCOL),
+        nf.compare(_PROTOCOL, Compare.LESS, bytes([ICMPV6])),
+        nf.load(Base.NETWORK, 8, 32, _ADDRESSES),
+        nf.load(Base.TRANSPORT, 0, 4, _PORTS),
+    ]
+
+
+def _echo() -> list[bytes]:
+    return [
+        *_is_icmpv6(_PROTOCOL),
+        *_is_echo(0),
+        nf.load(Base.NETWORK, 8, 32, _ADDRESSES),
+        nf.load(Base.TRANSPORT, 4, 2, _PORTS),
+    ]
+
+
+def _rewritten(name: str, *also: bytes) -> list[bytes]:
+    return [
+        *_flow(),
+        nf.mapped(name, _ADDRESSES, _ADDRESSES),
+        nf.store(Base.NETWORK, 8, 32, _ADDRESSES),
+        nf.store(Base.TRANSPORT, 0, 4, _PORTS),
+        *also,
+        nf.untracked(),
+        nf.verdict(Verdict.ACCEPT),
+    ]
+
+
+def _rewritten_echo(name: str, *also: bytes) -> list[bytes]:
+    return [
+        *_echo(),
+        nf.mapped(name, _ADDRESSES, _ADDRESSES),
+        nf.store(Base.NETWORK, 8, 32, _ADDRESSES),
+        nf.store(Base.TRANSPORT, 4, 2, _PORTS),
+        *also,
+        nf.untracked(),
+        nf.verdict(Verdict.ACCEPT),
+    ]
+
+
+def _is_icmpv6(register: int) -> list[bytes]:
+    return [
+        nf.meta(Meta.TRANSPORT_PROTOCOL, register),
+        nf.compare(register, Compare.EQUAL, bytes([ICMPV6])),
+    ]
+
+
+def _is_echo(offset: int) -> list[bytes]:
+    """Echo request or reply: types 128 and 129."""
+    return [
+        nf.load(Base.TRANSPORT, offset, 1, _SPARE),
+        nf.mask(_SPARE, _SPARE, b"\xfe"),
+        nf.compare(_SPARE, Compare.EQUAL, b"\x80"),
+    ]
+
+
+class _Quoted(NamedTuple):
+    """Where an ICMPv6 error has what it quotes (RFC 4443 §3), from the ICMPv6 header on.
+
+    Attributes:
+        protocol: the offset of the quoted packet's transport protocol.
+        ports: the offset of its ports, or of its echo's identifier.
+        length: their length.
+        conditions: what must hold besides.
+    """
+
+    protocol: int
+    ports: int
+    length: int
+    conditions: Sequence[bytes]
+
+
+_QUOTED_PROTOCOL = 14
+_QUOTED_ADDRESSES = 16
+_QUOTED_TRANSPORT = 48
+_FRAGMENT = 44
+
+
+def _quoted_protocol(how: Compare, value: int) -> list[bytes]:
+    return [nf.load(Base.TRANSPORT, _QUOTED_PROTOCOL, 1, _SPARE), nf.compare(_SPARE, how, bytes([value]))]
+
+
+_QUOTED = (
+    _Quoted(_QUOTED_PROTOCOL, _QUOTED_TRANSPORT, 4, _quoted_protocol(Compare.LESS, _FRAGMENT)),
+    _Quoted(
+        _QUOTED_PROTOCOL,
+        _QUOTED_TRANSPORT + 4,
+        2,
+        [*_quoted_protocol(Compare.EQUAL, ICMPV6), *_is_echo(_QUOTED_TRANSPORT)],
+    ),
+    _Quoted(  # a first fragment: its ports stand behind the fragment header
+        _QUOTED_TRANSPORT,
+        _QUOTED_TRANSPORT + 8,
+        4,
+        [
+            *_quoted_protocol(Compare.EQUAL, _FRAGMENT),
+            nf.load(Base.TRANSPORT, _QUOTED_TRANSPORT + 2, 2, _SPARE),
+            nf.mask(_SPARE, _SPARE, b"\xff\xf8"),
+            nf.compare(_SPARE, Compare.EQUAL, b"\0\0"),
+        ],
+    ),
+)
+
+
+def _error(quoted: _Quoted, name: str) -> list[bytes]:
+    """Rewrite what an error quotes. The error's checksum is corrected; what is quoted of another is history."""
+    return [
+        *_is_icmpv6(_SPARE),
+        nf.load(Base.TRANSPORT, 0, 1, _SPARE),
+        nf.compare(_SPARE, Compare.LESS, b"\x80"),
+        *quoted.conditions,
+        nf.load(Base.TRANSPORT, _QUOTED_ADDRESSES, 32, _ADDRESSES),
+        nf.load(Base.TRANSPORT, quoted.ports, quoted.length, _PORTS),
+        nf.load(Base.TRANSPORT, quoted.protocol, 1, _PROTOCOL),
+        nf.mapped(name, _ADDRESSES, _ADDRESSES),
+        nf.store(Base.TRANSPORT, _QUOTED_ADDRESSES, 32, _ADDRESSES),
+        nf.store(Base.TRANSPORT, quoted.ports, quoted.length, _PORTS),
+        nf.untracked(),
+    ]
+
+
+def _learning(name: str, *, partner_at: int) -> Iterable[Sequence[bytes]]:
+    """Keys of packets as sockets know them: before the rewriting on their way out, behind it on their way in."""
+    partner = [nf.load(Base.NETWORK, partner_at, PREFIX, _ADDRESSES), nf.contained(PARTNERS, _ADDRESSES)]
+    yield [
+        nf.meta(Meta.TRANSPORT_PROTOCOL, _PROTOCOL),
+        nf.compare(_PROTOCOL, Compare.EQUAL, bytes([UDP])),
+        *partner,
+        nf.load(Base.NETWORK, 8, 32, _ADDRESSES),
+        nf.load(Base.TRANSPORT, 0, 4, _PORTS),
+        nf.learned(name, _ADDRESSES),
+    ]
+    yield [
+        *partner,
+        *_echo(),
+        nf.learned(name, _ADDRESSES, timeout_ms=ECHO_TIMEOUT_MS),
+    ]

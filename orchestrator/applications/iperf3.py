@@ -1,0 +1,90 @@
+"""iperf3, unmodified: a TCP stream at a rate, and the segments that it sent again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from orchestrator.applications.application import (
+    Application,
+    Ended,
+    Ends,
+    Finding,
+    check_program,
+    client,
+    listening,
+)
+
+PORT = 5201
+_NAME = "iperf3"
+
+
+@asynccontextmanager
+async def running(
+    ends: Ends,
+    *,
+    seconds: float,
+    bits_per_second: int | None = None,
+    congestion: str | None = None,
+    port: int = PORT,
+    name: str = _NAME,
+) -> AsyncIterator[Application]:
+    """Send for ``seconds`` within the context; as fast as it goes where no rate is given.
+
+    Raises:
+        MachineError: iperf3 is not there.
+        NodeError: the server does not listen.
+    """
+    for node in (ends.client, ends.server):
+        await check_program(node, "iperf3", "iperf3")
+    serve = ["iperf3", "--server", "--one-off", "--forceflush", "--port", str(port)]
+    send = [
+        *("iperf3", "--client", ends.address, "--port", str(port), "--json", "--interval", "1"),
+        *("--time", str(max(1, round(seconds))), "--bitrate", str(bits_per_second or 0)),
+        *(["--congestion", congestion] if congestion is not None else []),
+        *(["--bind", ends.source] if ends.source is not None else []),
+    ]
+
+    def judge(ended: Ended) -> Finding:
+        return _judge(ended, name)
+
+    async with (
+        listening(ends, name, serve, "Server listening"),
+        client(ends, name, send, judge) as application,
+    ):
+        yield application
+
+
+def _judge(ended: Ended, name: str) -> Finding:
+    said: dict[str, Any] = {}
+    try:
+        said = msgspec.json.decode(ended.output)
+        sent, received = said["end"]["sum_sent"], said["end"]["sum_received"]
+        figures: dict[str, Any] = {
+            "retransmitted": int(sent["retransmits"]),
+            "bits_per_second": float(received["bits_per_second"]),
+            "octets": int(received["bytes"]),
+            "congestion": str(said["end"].get("sender_tcp_congestion", "")),
+        }
+    except (msgspec.DecodeError, LookupError, TypeError):
+        figures = {}
+    error = said.get("error") if isinstance(said, dict) else None
+    passed = ended.status == 0 and bool(figures) and error is None
+    measured = (
+        f"{figures['retransmitted']} retransmitted, {figures['bits_per_second'] / 1e6:.0f} Mbit/s "
+        f"under {figures['congestion']}"
+        if passed
+        else f"iperf3 ended with status {ended.status}: {error or ended.said}"
+    )
+    return Finding(
+        name=name,
+        expected="it runs to its end",
+        measured=measured,
+        passed=passed,
+        figures=figures,
+        start_ns=ended.start_ns,
+        end_ns=ended.end_ns,
+    )

@@ -1,0 +1,93 @@
+"""The applications of ``address-hop``, unmodified, and the same beside them where nothing hops."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from contextlib import AbstractAsyncContextManager
+
+from nodes.events import Event
+from orchestrator.applications import curl, iperf3, ping, ssh
+from orchestrator.applications.application import Application, Ends, Finding
+from orchestrator.evidence.verdict import Check
+from orchestrator.scenarios import address_hop_evidence as evidence
+from orchestrator.scenarios.address_hop_flows import STEADY
+from orchestrator.scenarios.address_hop_link import steady_address
+from orchestrator.scenarios.address_hop_nodes import MOVING, partner_of
+from orchestrator.scenarios.address_hop_parameters import AddressHopScenario
+from orchestrator.scenarios.stage import Stage
+
+_MB = 1_000_000
+_MBIT = 1_000_000
+
+
+def applications(
+    stage: Stage, parameters: AddressHopScenario, first: ipaddress.IPv6Address
+) -> list[AbstractAsyncContextManager[Application]]:
+    """What was asked for, from the node whose address hops."""
+    bed, seconds = stage.bed, parameters.application_seconds
+    client, server = bed.node(MOVING), bed.node(partner_of(parameters))
+    ends = Ends(
+        runtime=bed.runtime,
+        client=client,
+        server=server,
+        address=server.address,
+        source=str(first) if parameters.kind == "ra" else None,  # else the kernel takes the node's own
+    )
+    steady = dataclasses.replace(ends, address=str(steady_address(bed.plan, server.name)), source=None)
+    found: list[AbstractAsyncContextManager[Application]] = []
+    if "icmpv6" in parameters.transports:
+        found.append(ping.running(ends, seconds=seconds))
+    if "curl" in parameters.applications:
+        found.append(curl.running(ends, octets=parameters.download * _MB, seconds=seconds))
+    if "iperf3" in parameters.applications:
+        for where, port, name in (
+            (ends, iperf3.PORT, "iperf3"),
+            (steady, iperf3.PORT + 1, f"{STEADY}iperf3"),
+        ):
+            rate = parameters.bitrate * _MBIT
+            found.append(
+                iperf3.running(
+                    where,
+                    seconds=seconds,
+                    bits_per_second=rate,
+                    congestion=parameters.congestion,
+                    port=port,
+                    name=name,
+                )
+            )
+    if "ssh" in parameters.applications:
+        found.append(ssh.running(ends, seconds=seconds))
+    return found
+
+
+def application_checks(
+    findings: list[Finding], parameters: AddressHopScenario, events: list[Event]
+) -> list[Check]:
+    """Each application came through all hops unharmed, and no hop made iperf3 send anything again."""
+    checks = [_check(found, parameters, events) for found in findings]
+    retransmitted = {found.name: found.figures.get("retransmitted") for found in findings}
+    if "iperf3" in retransmitted:
+        own, beside = retransmitted["iperf3"], retransmitted[f"{STEADY}iperf3"]
+        checks.append(
+            Check.of(
+                "iperf3: retransmissions caused by hops",
+                expected="0: no more than in the undisturbed one beside it",
+                measured=f"{own} with hops, {beside} without",
+                passed=own is not None and beside is not None and own <= beside,
+            )
+        )
+    return checks
+
+
+def _check(found: Finding, parameters: AddressHopScenario, events: list[Event]) -> Check:
+    if found.name.startswith(STEADY):
+        return Check.of(found.name, expected=found.expected, measured=found.measured, passed=found.passed)
+    hops = evidence.closed(events, MOVING)
+    within = sum(found.start_ns <= event.time_ns <= found.end_ns for event in hops)
+    return Check.of(
+        f"{found.name} through {parameters.hops} hops",
+        expected=found.expected,
+        measured=f"{found.measured}, through {within} hops",
+        passed=found.passed and within >= parameters.hops,
+    )

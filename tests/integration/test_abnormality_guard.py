@@ -1,0 +1,246 @@
+"""Method 2 beside two real charons: after an abnormal negotiation both fall silent, and speak again."""
+
+import time
+
+import anyio
+import msgspec
+import pytest
+from abnormal_peers import (
+    ACCEPTED,
+    ACTIVE,
+    INACTIVE,
+    SENT,
+    ends_of,
+    fails,
+    guarded_peers,
+    load_wrong_secret,
+    seen,
+    sides,
+    table,
+)
+from two_peers import HEARD, A, B, ping
+
+from nodes import errors
+from nodes.peer.model import Rekey, Terminate
+from orchestrator.tunnel import CHILD, CONNECTION
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_after_an_abnormal_negotiation_both_sides_are_inactive_and_nothing_is_half_open(
+    runtime, version
+):
+    async with guarded_peers(runtime, t1=40, t2=50) as bed:
+        await load_wrong_secret(bed, version)
+        said = str(await fails(bed))
+        assert f"the sender is inactive towards {bed.node(B).address} for another" in said
+        receiver = await bed.events.wait_for(INACTIVE, node=B, timeout=HEARD)
+        sender = await bed.events.wait_for(INACTIVE, node=A, timeout=HEARD)
+        assert (receiver.data["side"], receiver.data["for_s"]) == ("receiver", 40)
+        assert (sender.data["side"], sender.data["for_s"]) == ("sender", 50)
+        assert receiver.data["partner"] == bed.node(A).address
+        for end in (A, B):
+            if version == 1:
+                await bed.events.wait_for("abnormality.cut", node=end, timeout=HEARD)
+            assert (await bed.node(end).peer.status()).half_open == 0
+            assert await bed.node(end).peer.list_sas() == []
+            (state,) = (await bed.node(end).abnormality.status()).partners
+            assert (state.state, state.times) == ("inactive", 1)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_an_inactive_sender_refuses_at_once_and_says_until_when(runtime, version):
+    async with guarded_peers(runtime) as bed:
+        await load_wrong_secret(bed, version)
+        await fails(bed)
+        before = (await bed.node(A).peer.counters(), await bed.node(B).peer.counters())
+        for _ in range(50):
+            with pytest.raises(
+                errors.InactiveError, match="no negotiation is begun: .* for another \\d\\d\\.\\d s"
+            ):
+                await bed.node(A).peer.initiate(CONNECTION)
+        assert (await bed.node(A).peer.counters(), await bed.node(B).peer.counters()) == before
+
+
+async def test_where_the_sender_cannot_read_charons_notify_the_guard_tells_it(runtime):
+    async with guarded_peers(runtime) as bed:
+        await load_wrong_secret(bed, 1)
+        await fails(bed)
+        (sent,) = seen(bed, B, SENT)
+        (accepted,) = seen(bed, A, ACCEPTED)
+        for cookie in ("initiator_spi", "responder_spi"):
+            assert sent.data[cookie] == accepted.data[cookie] != "0" * 16
+        assert sent.data["reason"] == accepted.data["reason"] == "undecryptable"
+
+
+async def test_when_its_time_is_over_a_side_is_active_and_the_sender_tries_again(runtime):
+    async with guarded_peers(runtime, t1=1.0, t2=1.5) as bed:
+        await load_wrong_secret(bed, 1)
+        await fails(bed)
+        for end in (A, B):
+            active = await bed.events.wait_for(ACTIVE, node=end, timeout=HEARD)
+            inactive = seen(bed, end, INACTIVE)[0]
+            assert active.data["reason"] == "expired"
+            assert active.time_ns >= inactive.data["until"]
+        await fails(bed)
+        assert [state for _, state, _ in sides(bed, A)] == ["inactive", "active", "inactive"]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_sender_whose_configuration_is_mended_has_its_tunnel_at_once(runtime, version):
+    async with guarded_peers(runtime) as bed:
+        ends = await load_wrong_secret(bed, version)
+        await fails(bed)
+        await bed.node(A).peer.load(ends.initiator)
+        await bed.node(A).peer.initiate(CONNECTION, timeout=10)
+        assert await ping(bed, A, B)
+        assert sides(bed, A)[-1] == ("sender", "active", "configured")
+        assert sides(bed, B)[-1] == ("receiver", "active", "mended")
+
+
+async def test_a_receiver_whose_configuration_is_mended_is_active_at_once(runtime):
+    async with guarded_peers(runtime) as bed:
+        ends = ends_of(bed, 2)
+        await bed.node(A).peer.load(ends.initiator)  # the receiver knows nobody
+        await fails(bed)
+        await bed.events.wait_for(INACTIVE, node=B, timeout=HEARD)
+        await bed.node(B).peer.load(ends.responder)
+        assert sides(bed, B)[-1] == ("receiver", "active", "configured")
+
+
+async def test_the_operators_word_at_the_sender_frees_both(runtime):
+    async with guarded_peers(runtime) as bed:
+        await load_wrong_secret(bed, 1)
+        await fails(bed)
+        assert await bed.node(A).abnormality.activate(bed.node(B).address) == 1
+        assert sides(bed, A)[-1] == ("sender", "active", "operator")
+        await bed.events.wait_for(ACTIVE, node=B, timeout=HEARD)
+        assert sides(bed, B)[-1] == ("receiver", "active", "mended")
+        assert "inactive towards" in str(await fails(bed))
+
+
+async def test_repetition_grows_the_times_and_a_success_begins_anew(runtime):
+    async with guarded_peers(runtime, t1=1, t2=1, growth=2, ceiling=3) as bed:
+        ends = await load_wrong_secret(bed, 2)
+        for _ in range(3):
+            since = len(bed.events.past)
+            await fails(bed)
+            for end in (A, B):
+                await bed.events.wait_for(ACTIVE, node=end, since=since, timeout=HEARD)
+        for end in (A, B):
+            assert [event.data["for_s"] for event in seen(bed, end, INACTIVE)] == [1, 2, 3]
+            assert [event.data["times"] for event in seen(bed, end, INACTIVE)] == [1, 2, 3]
+        await bed.node(A).peer.load(ends.initiator)
+        await bed.node(A).peer.initiate(CONNECTION, timeout=10)
+        for end in (A, B):
+            assert (await bed.node(end).abnormality.status()).partners == ()
+
+
+async def test_a_receiver_may_still_begin_a_negotiation_itself(runtime):
+    async with guarded_peers(runtime) as bed:
+        ends = await load_wrong_secret(bed, 2)
+        await fails(bed)
+        await bed.node(A).peer.load(ends.initiator)
+        await bed.events.wait_for(ACTIVE, node=B, timeout=HEARD)
+        second = msgspec.structs.replace(ends.initiator, proposals=("aes256-sha384-ecp384",))
+        await bed.node(A).peer.load(second)
+        since = len(bed.events.past)
+        await fails(bed)  # the receiver is inactive again, and nobody is mended
+        await bed.events.wait_for(INACTIVE, node=B, since=since, timeout=HEARD)
+        await bed.node(A).peer.load(ends.initiator)
+        await bed.node(B).peer.initiate(CONNECTION, timeout=10)
+        assert await ping(bed, B, A)
+
+
+async def test_what_charon_would_have_tried_for_ever_goes_on_when_the_time_is_over(runtime):
+    async with guarded_peers(runtime, t1=1, t2=1.5) as bed:
+        ends = await load_wrong_secret(bed, 1, keyingtries=0)
+        await fails(bed)
+        since = len(bed.events.past)
+        await bed.events.wait_for("abnormality.resumed", node=A, timeout=HEARD)
+        await bed.events.wait_for(INACTIVE, node=A, since=since, timeout=HEARD)  # and failed again
+        # mended at the receiver's end, so that nobody tells the sender
+        wrong = msgspec.structs.replace(ends.initiator, auth=ends.initiator.auth)
+        secret = msgspec.structs.replace(ends.responder.auth, secret="not the partner's")
+        assert wrong == ends.initiator
+        await bed.node(B).peer.load(msgspec.structs.replace(ends.responder, auth=secret))
+        await bed.events.wait_for("child-sa.installed", node=A, timeout=HEARD)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_tunnel_from_the_same_address_keeps_its_sas_while_another_connection_fails(runtime, version):
+    async with guarded_peers(runtime, t1=0.2, t2=0.2) as bed:
+        ends = ends_of(bed, version, dpd_delay=1)
+        for node, end in ((B, ends.responder), (A, ends.initiator)):
+            await bed.node(node).peer.load(end)
+        made = await bed.node(A).peer.initiate(CONNECTION)
+        stranger = msgspec.structs.replace(
+            ends.initiator, name="stranger", proposals=("aes256-sha384-ecp384",)
+        )
+        await bed.node(A).peer.load(stranger)
+        failures = 0
+        until = time.monotonic() + 5
+        async with anyio.create_task_group() as tasks:
+
+            async def keep_failing():
+                nonlocal failures
+                while time.monotonic() < until:
+                    try:
+                        await bed.node(A).peer.initiate("stranger", timeout=5)
+                    except errors.InactiveError:
+                        await anyio.sleep(0.02)
+                    except errors.NegotiationError:
+                        failures += 1
+
+            tasks.start_soon(keep_failing)
+            while time.monotonic() < until - 0.5:
+                await bed.node(A).peer.rekey(Rekey(child=CHILD, timeout=5))
+                await bed.node(B).peer.rekey(Rekey(child=CHILD, timeout=5))
+                if version == 2:
+                    await bed.node(A).peer.rekey(Rekey(connection=CONNECTION, timeout=5))
+                assert await ping(bed, A, B)
+        assert failures > 5
+        assert (await bed.node(A).abnormality.status()).partners != ()
+        (sa,) = [sa for sa in await bed.node(A).peer.list_sas() if sa.children]
+        assert sa.state == "ESTABLISHED"
+        if version == 1:
+            assert sa.unique_id == made.ike.unique_id
+
+
+async def test_a_child_that_fails_leaves_the_ike_sa_that_carries_another_alone(runtime):
+    async with guarded_peers(runtime) as bed:
+        ends = ends_of(bed, 2)
+        good = ends.initiator.children[0]
+        bad = msgspec.structs.replace(good, name="bad", esp_proposals=("aes256-sha384",))
+        await bed.node(B).peer.load(ends.responder)
+        await bed.node(A).peer.load(msgspec.structs.replace(ends.initiator, children=(good, bad)))
+        made = await bed.node(A).peer.initiate(CONNECTION, CHILD)
+        with pytest.raises(errors.NegotiationError):
+            await bed.node(A).peer.initiate(CONNECTION, "bad", timeout=10)
+        await bed.events.wait_for(INACTIVE, node=B, timeout=HEARD)
+        with pytest.raises(errors.InactiveError):
+            await bed.node(A).peer.initiate(CONNECTION, "bad")
+        await bed.node(A).peer.rekey(Rekey(child=CHILD, timeout=5))
+        assert await ping(bed, A, B)
+        (sa,) = await bed.node(B).peer.list_sas()
+        assert sa.initiator_spi == made.ike.initiator_spi
+        assert {child.name for child in sa.children} == {CHILD}
+        assert await bed.node(A).peer.terminate(Terminate(connection=CONNECTION)) == 1
+
+
+async def test_turned_off_all_are_active_and_the_kernel_is_as_without_it(runtime):
+    async with guarded_peers(runtime) as bed:
+        ends = await load_wrong_secret(bed, 1)
+        await fails(bed)
+        assert await table(bed, A)
+        for end in (A, B):
+            assert (await bed.node(end).abnormality.configure(handling="off")).handling == "off"
+            assert await table(bed, end) == ""
+            assert sides(bed, end)[-1][1:] == ("active", "handling-off")
+            status = await bed.node(end).abnormality.status()
+            assert (status.running, status.partners) == (False, ())
+        await bed.node(A).peer.load(ends.initiator)
+        await bed.node(A).peer.initiate(CONNECTION, timeout=10)
+        await bed.node(A).abnormality.configure(handling="on")
+        assert (await bed.node(A).abnormality.status()).partners == ()
