@@ -180,10 +180,10 @@ class Lifecycle:
             old=fields(old, self._context.now),
             new=fields(new, self._context.now),
         )
-        self._delete_when_silent(old, new, None)
+        self._delete_when_silent(old, None)
 
-    def _delete_when_silent(self, old: IpsecSa, new: IpsecSa, packets: int | None) -> None:
-        """Delete an old pair when its partner sends under the new one, and under the old one no more."""
+    def _delete_when_silent(self, old: IpsecSa, packets: int | None) -> None:
+        """Delete an old pair when its partner sends under the one in use, and under the old one no more."""
 
         def counted(result: Result) -> None:
             if old.state is not PairState.OLD:
@@ -191,10 +191,12 @@ class Lifecycle:
             usage = (result.usage or {}).get(("in", old.inbound.spi))
             now_packets = None if usage is None else usage.packets
             silent = now_packets is not None and now_packets == packets
-            if silent and new.heard and not self._negotiations.quick_mode_under_way(old.profile):
+            in_use = self.current(old.profile, old.child)
+            heard = in_use is not None and in_use.heard
+            if silent and heard and not self._negotiations.quick_mode_under_way(old.profile):
                 self.delete(old, "rekeyed", announce=True)
             else:
-                self._delete_when_silent(old, new, now_packets)
+                self._delete_when_silent(old, now_packets)
 
         def look() -> None:
             self._context.order("usage", None, counted)

@@ -203,7 +203,8 @@ def test_no_key_exchange_is_computed_before_our_cookie_came_back(monkeypatch):
     wire = Wire()
     known = Wire()
     known.up()
-    monkeypatch.setattr("nodes.ike.main_mode_responder.key_exchange", lambda _group: pytest.fail("a key was computed"))
+    computed = "nodes.ike.main_mode_responder.key_exchange"
+    monkeypatch.setattr(computed, lambda _group: pytest.fail("a key was computed"))
     wire.inject(wire.b, first_message(known, b"12345678"))
     assert wire.b.endpoint.phase1.half_open == 1
 

@@ -361,6 +361,20 @@ def test_many_rekeys_whose_third_message_is_always_lost_leave_nothing_behind():
     assert (wire.a.plane.lost, wire.b.plane.lost) == (0, 0)
 
 
+def test_pairs_that_were_replaced_without_traffic_go_once_there_is_some():
+    wire = Wire()
+    wire.up()
+    for _ in range(5):
+        wire.rekey()
+        wire.run(0.1)
+    wire.run(30)
+    assert len(wire.a.endpoint.lifecycle.pairs) == 6  # nothing shows that the partner sends under the new one
+    wire.traffic(interval=0.05)
+    wire.run(30)
+    for side in wire.sides:
+        assert len(side.endpoint.lifecycle.pairs) == len(side.plane.inbound) == len(side.plane.outbound) == 1
+
+
 def test_a_connection_that_is_loaded_again_holds_for_the_next_negotiation():
     wire = Wire()
     wire.up()
