@@ -37,6 +37,10 @@ abnormality-table: setup image-for-$(RUNTIME) ## every abnormality, off beside o
 test: setup test-packages lint image-for-auto ## lint, strict type check and every test, on both runtimes [PYTEST=...]
 	setup/with-docker.sh $(PYTHON) -m pytest $(PYTEST)
 
+.PHONY: fuzz
+fuzz: setup ## 1,000,000 inputs, seeded with real messages, for the IKEv1 endpoint [ARGS=--seed 2]
+	$(PYTHON) tests/unit/ike_fuzz.py $(ARGS)
+
 .PHONY: up
 up: setup image-for-$(RUNTIME) ## bring up the testbed of compose.yaml and leave it running [RUNTIME=docker]
 	$(HOPBED) up --runtime $(RUNTIME)
