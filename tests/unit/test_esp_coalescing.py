@@ -4,7 +4,7 @@ import struct
 
 import pytest
 from esp_packets import OUR_INNER, THEIR_INNER
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import TCP, UDP
 from scapy.layers.inet6 import IPv6, in6_chksum
@@ -152,6 +152,7 @@ def test_a_large_segment_stays_within_its_limit_and_within_ipv6():
     assert len(coalesced(row(*[b"x" * 100] * 10), limit=700)) > 1
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     lengths=st.lists(st.integers(0, 40), min_size=1, max_size=12),
     start=st.sampled_from([0, 1000, (1 << 32) - 50]),
@@ -168,6 +169,7 @@ def test_whatever_is_joined_is_split_into_the_same_again(lengths, start, pushes)
     assert [one for each in delivered for one in split(*each)] == packets
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.binary(min_size=40, max_size=120), min_size=1, max_size=5))
 def test_octets_of_any_kind_are_delivered_as_they_are(packets):
     assert [packet for _, packet in coalesced(packets)] == packets

@@ -7,7 +7,7 @@ import sys
 import msgspec
 import pytest
 from esp_packets import OUR_INNER, OUR_TS, OURS, THEIR_INNER, THEIR_TS, THEIRS, esp_sa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodes.esp.orders import (
@@ -70,6 +70,7 @@ def test_an_event_comes_out_of_its_message():
     assert decoded_message(encoded(Told.of(event))).event == event
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_what_is_no_order_is_refused(octets):
     for decode in (decoded_order, decoded_message):

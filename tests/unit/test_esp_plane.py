@@ -13,7 +13,7 @@ from esp_packets import (
     sealed,
     turned,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodes.esp import plane as plane_module
@@ -149,6 +149,7 @@ def test_the_first_packet_is_told_once(plane):
     assert list(plane.events) == [FirstPacket(0x1000, 5)]
 
 
+@settings(deadline=None)
 @given(octets=st.binary(min_size=4, max_size=300))
 def test_hostile_packets_tell_nothing(octets):
     plane = Plane()

@@ -1,7 +1,7 @@
 """The anti-replay window against a model that remembers everything."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodes.esp.replay import ReplayedError, ReplayWindow
@@ -21,6 +21,7 @@ def taken(window, sequence):
     return True
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 300), max_size=200), st.sampled_from([64, 96, 128]))
 def test_a_number_is_taken_once_unless_it_is_too_old(numbers, size):
     window, seen = ReplayWindow(size, esn=False), set()
@@ -31,6 +32,7 @@ def test_a_number_is_taken_once_unless_it_is_too_old(numbers, size):
             seen.add(number)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 1 << 40), st.lists(st.integers(-200, 200), max_size=200))
 def test_extended_numbers_are_found_near_the_window(start, steps):
     window, seen, highest = ReplayWindow(64, esn=True), set(), start
@@ -47,6 +49,7 @@ def test_extended_numbers_are_found_near_the_window(start, steps):
             highest = max(highest, number)
 
 
+@settings(deadline=None)
 @given(st.integers(0, LOW), st.integers(0, 1 << 50))
 def test_whatever_number_comes_the_window_answers(low, highest):
     window = ReplayWindow(64, esn=True)

@@ -16,7 +16,7 @@ from esp_packets import (
     sealed,
     turned,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet6 import IPv6
 from scapy.layers.ipsec import ESP, SecurityAssociation
@@ -205,6 +205,7 @@ def test_what_is_inside_is_checked_even_when_it_is_authentic(plaintext, why):
 
 
 @pytest.mark.parametrize("way", WAYS)
+@settings(deadline=None)
 @given(octets=st.binary(max_size=200))
 def test_hostile_octets_are_dropped(way, octets):
     _, inbound = pair(**way)
@@ -215,6 +216,7 @@ def test_hostile_octets_are_dropped(way, octets):
 
 
 @pytest.mark.parametrize("encryption", ["aes-gcm-16", "aes-cbc"])
+@settings(deadline=None)
 @given(plaintext=st.binary(max_size=300))
 def test_a_hostile_partner_with_the_keys_breaks_nothing(encryption, plaintext):
     sa = esp_sa(encryption=encryption)

@@ -4,7 +4,7 @@ import socket
 import struct
 
 from esp_packets import OUR_INNER, OUR_TS, OURS, THEIR_INNER, THEIR_TS, THEIRS, esp_sa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodes.esp.sa import Limits, Policy
@@ -75,11 +75,13 @@ def test_requests_have_their_length_and_flags():
     assert request[16:36] == OURS.packed + bytes.fromhex("1234abcd")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_octets_of_any_kind_tell_nothing_false(octets):
     list(told(octets))
 
 
+@settings(deadline=None)
 @given(st.sampled_from([0x10, 0x17, 0x18, 0x1E, 2, 3]), st.binary(max_size=300))
 def test_messages_of_any_length_are_read(kind, body):
     list(told(netlink(kind, body)))
