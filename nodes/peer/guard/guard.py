@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -31,6 +32,7 @@ SETTLING = 0.3
 silence."""
 PATIENCE = 1.0
 """Seconds that a line about packets, which VICI may deliver late, has to say whose negotiation it was."""
+_SENT_AGAIN = re.compile(r"(sending )?retransmit \d+ of re(quest|sponse)")
 _FORCED: Mapping[str, str] = {"force": "yes", "timeout": "1000"}
 
 
@@ -128,6 +130,8 @@ class Guard:
     def _up_or_down(self, sa: IkeSa, event: str, *, up: bool) -> None:
         self._sight(sa)
         if event == "ike-updown":
+            if sa.initiator:
+                self._silence.let_begin(sa.remote_address)
             self._flights.landed(bytes.fromhex(sa.initiator_spi), now_ns(), established=up)
         elif up:
             self._silence.succeeded(sa.remote_address)
@@ -146,6 +150,16 @@ class Guard:
                 self._tasks.start_soon(self._abnormal, evidence, evidence.ike_id)
         elif ike_id is not None and text.startswith("initiating "):
             self._tasks.start_soon(self._begun, ike_id)
+        elif ike_id is not None and _SENT_AGAIN.match(text):
+            self._hold_back(ike_id)
+
+    def _hold_back(self, ike_id: int) -> None:
+        """A negotiation that this node began is not answered."""
+        sighting = self._sightings.of(ike_id)
+        if sighting is None or sighting.header is None or not sighting.began:
+            return
+        if self._flights.has(sighting.header.initiator_cookie) and _is_address(sighting.ends.partner):
+            self._silence.hold_back(sighting.ends.partner)
 
     def _sight(self, sa: IkeSa) -> Sighting:
         sighting = self._sightings.told(sa)

@@ -11,11 +11,10 @@ import anyio
 import anyio.abc
 
 from nodes.abnormality.machine import Change, Machine, Reason, Side
-from nodes.abnormality.model import PartnerState
+from nodes.abnormality.model import PartnerState, partner_state
 from nodes.peer.guard import filter as words
 from nodes.peer.guard import snapshot
 from nodes.peer.guard.nft import Nft
-from nodes.peer.guard.told import change_said, state
 from nodes.role import Publish
 
 INACTIVE, ACTIVE = "abnormality.inactive", "abnormality.active"
@@ -46,6 +45,7 @@ class Silence:
         self._tasks = tasks
         self._rescheduled = anyio.Event()
         self._carrying: frozenset[str] | None = None
+        self._held_back: set[str] = set()
 
     @property
     def partners(self) -> frozenset[str]:
@@ -91,7 +91,20 @@ class Silence:
     def states(self) -> list[PartnerState]:
         """What is remembered."""
         now = now_ns()
-        return [state(record, now) for record in self._machine.records()]
+        return [partner_state(record, now) for record in self._machine.records()]
+
+    def hold_back(self, partner: str) -> None:
+        """Let no other negotiation begin beside one that the partner does not answer."""
+        if not self.is_inactive(partner, Side.SENDER) and partner not in self._held_back:
+            self._held_back.add(partner)
+            self._nft.run(words.shut("closed", Side.SENDER, partner, words.HELD_BACK_MS))
+
+    def let_begin(self, partner: str) -> None:
+        """That negotiation is over, one way or the other."""
+        if partner in self._held_back:
+            self._held_back.discard(partner)
+            if not self.is_inactive(partner, Side.SENDER):
+                self._nft.run(words.open_(Side.SENDER, partner))
 
     def carry(self, spis: frozenset[str]) -> None:
         """Let the IKE SAs with these initiator's SPIs pass, whatever comes."""
@@ -115,7 +128,9 @@ class Silence:
     def _apply(self, changes: list[Change], **about: Any) -> None:
         """Put changes into effect: new negotiations are refused at once, all else :data:`LATE`."""
         for change in changes:
-            self._say(ACTIVE if change.active else INACTIVE, **change_said(change) | about)
+            if change.side is Side.SENDER:
+                self._held_back.discard(change.partner)  # the filter does now what the change says
+            self._say(ACTIVE if change.active else INACTIVE, **change.said() | about)
             if change.active:
                 self._nft.run(words.open_(change.side, change.partner))
                 continue
