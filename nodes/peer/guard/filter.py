@@ -8,10 +8,11 @@ passes. Of IKE these pass always:
   of each first message that goes out, in the packet's own path, so that no answer comes too early.
 
 The abnormal-information messages that come in are the guard's alone, which sees them before this filter does.
-While a partner does not answer a negotiation that this node began, no other one is begun with it: charon's next
-try follows its last in the same moment, too soon for whoever hears of it. Towards an inactive partner a new negotiation is refused at once (the sets ``closed``), the rest a moment
-later (``inactive``), so that charon's own notify gets out. Every element ends with its time by itself. The
-table belongs to the guard's netlink socket (``flags owner``) and goes when that does.
+While a partner does not answer a negotiation that this node began, no other one is begun with it: charon's
+next try follows its last in the same moment, too soon for whoever hears of it. Towards an inactive partner a
+new negotiation is refused at once (the sets ``closed``), the rest a moment later (``inactive``), so that
+charon's own notify gets out. Every element ends with its time by itself. The table belongs to the guard's
+netlink socket (``flags owner``) and goes when that does.
 """
 
 from __future__ import annotations
