@@ -166,9 +166,9 @@ def whole(
     parts = [
         "# Abnormal negotiations, without the handling and with it",
         _paragraph(f"""
-            Made by `{setting.command}` on {setting.date}{took}, by {setting.machine}; up to {setting.jobs} testbeds were up at a time, for most of what they do is to
-            wait. Do not edit it: run the command again. What each figure is stands in
-            [ike-abnormality.md](ike-abnormality.md).
+            Made by `{setting.command}` on {setting.date}{took}, by {setting.machine}; up to {setting.jobs}
+            testbeds were up at a time, for most of what they do is to wait. Do not edit it: run the command
+            again. What each figure is stands in [ike-abnormality.md](ike-abnormality.md).
             """),
         _paragraph("""
             Each pair is one `hopbed ab ike-abnormality --vary handling=off,on`. *off* is stock strongSwan.
