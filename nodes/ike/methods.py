@@ -95,7 +95,11 @@ class IkeMethods:
             policies = endpoint.policies(loaded)
         except ValueError as error:
             raise errors.ParameterError(f"connection {connection.name!r}: {error}") from None
+        before = endpoint.profiles.get(loaded.name)
+        standing = {} if before is None else {one.reqid: one for one in endpoint.policies(before)}
         for policy in policies:
+            if standing.get(policy.reqid, policy) != policy:  # the same child, with other selectors
+                await self._driver.plane.remove_policy(policy.reqid)
             await self._driver.plane.install_policy(policy)
         endpoint.load(loaded, self._driver.now())
         self._driver.drain()
