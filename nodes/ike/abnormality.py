@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 from nodes.abnormality.machine import NS_PER_S, Change, Machine, Reason, Side
@@ -20,6 +21,7 @@ from nodes.ike.gate import Cookies
 from nodes.ike.gate import Side as Part
 from nodes.ike.isakmp_sa import IsakmpSa
 from nodes.ike.phase1 import Phase1
+from nodes.ike.profile import Profile
 
 MOST_FAILURES = 1024
 REFUSALS_TOGETHER = 1.0
@@ -62,13 +64,15 @@ class AbnormalityGate:
         self._machine = Machine(options.timing)
         self._context: Context
         self._phase1: Phase1
+        self._has_pairs: Callable[[Profile], bool]
         self._failures: OrderedDict[tuple[str, Side], _Failure] = OrderedDict()
         self._refused = 0
 
-    def attach(self, context: Context, phase1: Phase1) -> None:
-        """Say through which endpoint it acts."""
+    def attach(self, context: Context, phase1: Phase1, has_pairs: Callable[[Profile], bool]) -> None:
+        """Say through which endpoint it acts, and how it is told whether a connection has IPsec SAs."""
         self._context = context
         self._phase1 = phase1
+        self._has_pairs = has_pairs
 
     # ------------------------------------------------------------------ the endpoint asks and tells
 
@@ -90,7 +94,7 @@ class AbnormalityGate:
             self._remember(peer, _SIDES[side], _Failure(sa.path, cookies))
             if side == "responder" and what == "undecryptable":
                 self._tell(_Failure(sa.path, cookies), what)
-        if not sa.initiator and not sa.established:
+        if sa.established or not sa.initiator:
             self._context.timers.at(now, lambda: self._end(sa))
 
     def loaded(self, peer: str, peers: frozenset[str], now: float) -> None:
@@ -214,8 +218,8 @@ class AbnormalityGate:
         self._apply(self._machine.due(_ns(self._context.now) + 1000))
 
     def _end(self, sa: IsakmpSa) -> None:
-        if not sa.established:
-            self._phase1.delete(sa, "abnormal", announce=False)
+        if not (sa.established and self._has_pairs(sa.profile)):
+            self._phase1.delete(sa, "abnormal", announce=True)
 
 
 def _ns(now: float) -> int:

@@ -38,7 +38,7 @@ async def play(context: NodeContext) -> AsyncIterator[Mapping[str, Handler]]:
     _warm_up()
     gate = AbnormalityGate(options.abnormality)
     endpoint = Endpoint(options, gate)
-    gate.attach(endpoint.context, endpoint.phase1)
+    gate.attach(endpoint.context, endpoint.phase1, endpoint.has_pairs)
     with ike_socket() as sock:
         async with (
             open_dataplane(options.dataplane) as plane,

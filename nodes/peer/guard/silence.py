@@ -21,6 +21,8 @@ INACTIVE, ACTIVE = "abnormality.inactive", "abnormality.active"
 
 LATE = 0.02
 """Seconds from the evidence until the partner's other messages are dropped: charon's own notify gets out."""
+PATIENCE = 2.0
+"""Seconds that charon has at most to say its last words, a DELETE."""
 _NS_PER_MS = 1_000_000
 
 
@@ -62,10 +64,15 @@ class Silence:
         self._machine.know(partners)
         self._nft.run(words.know(self._machine.known))
 
-    def abnormal(self, partner: str, side: Side, reason: str, **about: Any) -> bool:
-        """A negotiation was abnormal; returns whether the side was active until now."""
+    def abnormal(
+        self, partner: str, side: Side, reason: str, *, until: anyio.Event | None = None, **about: Any
+    ) -> bool:
+        """A negotiation was abnormal; returns whether the side was active until now.
+
+        With ``until`` charon has something to say still: the rest is dropped only after that.
+        """
         changes = self._machine.abnormal(partner, side, reason, now_ns())
-        self._apply(changes, **about)
+        self._apply(changes, until, **about)
         return bool(changes)
 
     def activate(self, partner: str | None, reason: Reason) -> list[Change]:
@@ -125,7 +132,7 @@ class Silence:
                 await self._rescheduled.wait()
             self._apply(self._machine.due(now_ns()))
 
-    def _apply(self, changes: list[Change], **about: Any) -> None:
+    def _apply(self, changes: list[Change], until: anyio.Event | None = None, **about: Any) -> None:
         """Put changes into effect: new negotiations are refused at once, all else :data:`LATE`."""
         for change in changes:
             if change.side is Side.SENDER:
@@ -137,11 +144,18 @@ class Silence:
             self._nft.run(words.shut("closed", change.side, change.partner, change.for_ns // _NS_PER_MS))
             if change.reason == Reason.RESTORED:
                 self._mute(change)
-            else:
+            elif until is None:
                 self._tasks.start_soon(self._mute_late, change)
+            else:
+                self._tasks.start_soon(self._mute_after, change, until)
         if changes:
             snapshot.save(self._saved, self._machine.snapshot())
             self._rescheduled.set()
+
+    async def _mute_after(self, change: Change, until: anyio.Event) -> None:
+        with anyio.move_on_after(PATIENCE):
+            await until.wait()
+        await self._mute_late(change)
 
     async def _mute_late(self, change: Change) -> None:
         await anyio.sleep(LATE)
