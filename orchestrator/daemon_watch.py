@@ -15,8 +15,8 @@ from orchestrator.topology.plan import RoleName
 
 PERIOD = 0.5
 """Seconds from one look to the next: half-open SAs come and go without an event."""
-LAST = 5.0
-"""Seconds at the end of a watch that say what is left: one look could meet a new attempt."""
+LAST = 12.0
+"""Seconds at the end of a watch that say what is left: longer than one attempt with short timers lasts."""
 
 
 @dataclasses.dataclass
@@ -67,6 +67,7 @@ class DaemonWatch:
             await self.look(node)
             figures.memory_start = figures.memory_peak = figures.memory
             figures.slowest_look = 0.0
+            figures.half_open.clear()
 
     async def run(self) -> None:
         """Look at every daemon until cancelled."""

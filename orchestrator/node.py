@@ -80,7 +80,7 @@ class Node:
         Raises:
             UsageError: the node negotiates nothing.
         """
-        if self.plan.role is not RoleName.PEER or self.control is None:
+        if self.plan.role not in (RoleName.PEER, RoleName.IKE) or self.control is None:
             raise errors.UsageError(f"{self.name} is a {self.plan.role}, not a peer: it negotiates nothing")
         return Abnormality(self.control)
 

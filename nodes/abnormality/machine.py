@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -71,6 +71,18 @@ class Change(NamedTuple):
     for_ns: int
     until_ns: int
     times: int
+
+    def said(self) -> dict[str, Any]:
+        """The data of its event."""
+        said: dict[str, Any] = {
+            "partner": self.partner,
+            "side": self.side.value,
+            "reason": str(self.reason),
+            "times": self.times,
+        }
+        if not self.active:
+            said |= {"for_s": round(self.for_ns / NS_PER_S, 3), "until": self.until_ns}
+        return said
 
 
 class Record(Struct, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from nodes.abnormality.machine import Side
+from nodes.abnormality.machine import NS_PER_S, Record, Side
 from nodes.abnormality.timing import Timing
 
 Handling = Literal["on", "off"]
@@ -96,6 +96,28 @@ class PartnerState(Struct, frozen=True, kw_only=True):
     for_s: float
     reason: str
     times: int
+
+    def why(self) -> str:
+        """For how long a sender begins nothing, and why, in words."""
+        return (
+            f"the sender is inactive towards {self.partner} for another {self.for_s:.1f} s after an abnormal "
+            f"negotiation ({self.reason}); a changed configuration or abnormality.activate makes it active "
+            "at once"
+        )
+
+
+def partner_state(record: Record, now_ns: int) -> PartnerState:
+    """What is remembered of one partner and side, as it is told."""
+    inactive = record.until_ns > now_ns
+    return PartnerState(
+        partner=record.partner,
+        side=record.side,
+        state="inactive" if inactive else "active",
+        until=record.until_ns if inactive else 0,
+        for_s=(record.until_ns - now_ns) / NS_PER_S if inactive else 0.0,
+        reason=record.reason,
+        times=record.times,
+    )
 
 
 class Status(Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from nodes.abnormality.message import parse as parse_abnormal
 from nodes.ike.context import NAT_T_PORT, Context, Output, Path, Result
 from nodes.ike.dataplane.base import (
     DataPlaneEvent,
@@ -91,6 +92,8 @@ class Endpoint:
         self.context.now = now
         before = self._profiles.get(profile.name)
         self._profiles[profile.name] = profile
+        peers = frozenset(one.peer for one in self._profiles.values())
+        self.context.gate.loaded(profile.peer, peers, now)
         self._scripts[profile.name] = Script(profile.config.misbehaviour)
         self._adopt(profile)
         kept = {child.reqid for child in profile.children}
@@ -180,12 +183,25 @@ class Endpoint:
         self.context.now = now
         if datagram == KEEP_ALIVE:
             return
+        said = parse_abnormal(datagram)
+        if said is not None:
+            self.context.gate.informed(said, path, now)
+            return
+        active = self.context.gate.may_negotiate(str(path.remote), "responder", now)
         try:
             header = parse_header(datagram)
             self._dispatch(header, datagram, path)
         except MalformedError as error:
             self.rejected(path, notify_name(error.notify).lower(), str(error))
-            self._tell(datagram, path, error.notify)
+            if active:
+                self._tell(datagram, path, error.notify)
+                self._failed_at_once(datagram, path, str(error))
+
+    def _failed_at_once(self, datagram: bytes, path: Path, reason: str) -> None:
+        """A first message that cannot be used is an abnormal negotiation, if a failed one was not said."""
+        cookies = peek_cookies(datagram)
+        if cookies is not None and cookies[1] == NO_COOKIE and self.phase1.find(cookies) is None:
+            self.context.gate.failed(str(path.remote), "responder", cookies, reason, self.context.now)
 
     def _dispatch(self, header: Header, datagram: bytes, path: Path) -> None:
         sa = self.phase1.find(header.cookies)

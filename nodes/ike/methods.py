@@ -13,6 +13,7 @@ import msgspec
 
 from nodes import errors
 from nodes.control.methods import Handler
+from nodes.ike.abnormality_methods import AbnormalityMethods
 from nodes.ike.driver import Driver
 from nodes.ike.endpoint import Endpoint
 from nodes.ike.ipsec_sa import IpsecSa, PairState
@@ -38,10 +39,12 @@ class IkeMethods:
 
     Args:
         driver: of the endpoint's core.
+        abnormality: method 2: whether a negotiation may be begun.
     """
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, abnormality: AbnormalityMethods) -> None:
         self._driver = driver
+        self._abnormality = abnormality
         self._started = time.monotonic()
 
     @property
@@ -92,7 +95,11 @@ class IkeMethods:
             policies = endpoint.policies(loaded)
         except ValueError as error:
             raise errors.ParameterError(f"connection {connection.name!r}: {error}") from None
+        before = endpoint.profiles.get(loaded.name)
+        standing = {} if before is None else {one.reqid: one for one in endpoint.policies(before)}
         for policy in policies:
+            if standing.get(policy.reqid, policy) != policy:  # the same child, with other selectors
+                await self._driver.plane.remove_policy(policy.reqid)
             await self._driver.plane.install_policy(policy)
         endpoint.load(loaded, self._driver.now())
         self._driver.drain()
@@ -114,15 +121,21 @@ class IkeMethods:
 
         Raises:
             ParameterError: there is no such connection or child.
+            InactiveError: the sender is inactive towards the partner; nothing was begun.
             NegotiationError: it did not come to it; the text has the reason.
         """
         loaded = self._require(request.connection)
         child = _child_of(loaded, request.child)
-        pair = await self._await_pair(
-            lambda ended: self._endpoint.initiate(loaded.name, child, ended, self._driver.now()),
-            f"connection {loaded.name!r}, child {child!r}",
-            request.timeout,
-        )
+        self._abnormality.begin(loaded.peer)
+        try:
+            pair = await self._await_pair(
+                lambda ended: self._endpoint.initiate(loaded.name, child, ended, self._driver.now()),
+                f"connection {loaded.name!r}, child {child!r}",
+                request.timeout,
+            )
+        except errors.NegotiationError as error:
+            inactive = self._abnormality.why_inactive(loaded.peer)
+            raise errors.NegotiationError(f"{error}; {inactive}" if inactive else str(error)) from None
         for ike in await self.sas():
             for one in ike.children:
                 if one.unique_id == pair.id:

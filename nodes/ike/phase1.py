@@ -140,15 +140,15 @@ class Phase1:
         profiles = self._profiles(path)
         if not profiles:
             raise MalformedError("no connection with this address", NotifyType.NO_PROPOSAL_CHOSEN)
+        profile = profiles[0]
+        if not self._context.gate.may_negotiate(profile.peer, "responder", self._context.now):
+            self._owner.rejected(path, "inactive", "")
+            return
         if header.encrypted or header.message_id:
             raise MalformedError("a first message that is encrypted or has a message ID")
         payloads = parse_chain(header.next_payload, datagram[HEADER:])
         sa_body = only(payloads, PayloadType.SA)
         proposals = parse_sa(sa_body)
-        profile = profiles[0]
-        if not self._context.gate.may_negotiate(profile.peer, "responder", self._context.now):
-            self._owner.rejected(path, "inactive", "")
-            return
         choice = choose_ike(proposals, profile.suites)
         if choice is None:
             self._said_failed(profile, "responder", header.cookies, "no proposal of the partner's is ours")
@@ -237,7 +237,8 @@ class Phase1:
 
     def _initiate(self, profile: Profile) -> None:
         context = self._context
-        if not context.gate.may_negotiate(profile.peer, "initiator", context.now):
+        fresh = not self.established(profile)  # else it replaces one that is up, which goes on
+        if fresh and not context.gate.may_negotiate(profile.peer, "initiator", context.now):
             self._answer(profile, None, "the partner is inactive after an abnormal negotiation")
             return
         self._attempts[profile.name] += 1
@@ -249,6 +250,10 @@ class Phase1:
         entry = self._add(sa, mode)
         entry.replaces = self.newest(profile)
         mode.start()
+
+    def abandon(self, sa: IsakmpSa, reason: str) -> None:
+        """End a main mode that we initiate: it will not succeed."""
+        self._initiator_failed(sa, reason)
 
     def _initiator_failed(self, sa: IsakmpSa, reason: str) -> None:
         self._said_failed(sa.profile, "initiator", sa.cookies, reason)

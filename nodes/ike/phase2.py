@@ -84,6 +84,9 @@ class Phase2:
             raise MalformedError("a message of an exchange that is over")
         if sa.exhausted:
             raise MalformedError("an ISAKMP SA that takes no further exchange")
+        peer, now = sa.profile.peer, self._context.now
+        if not self.lifecycle.of(sa.profile) and not self._context.gate.may_negotiate(peer, "responder", now):
+            raise MalformedError("the partner is inactive after an abnormal negotiation")
         if sum(not one.over for one in modes.values()) >= MAX_UNDER_WAY:
             raise MalformedError("as many Quick Modes as may be are under way")
         profile = sa.profile
@@ -125,7 +128,10 @@ class Phase2:
         if sa is None:
             self._answer(profile, child, None, reason)
             return
-        if not self._context.gate.may_negotiate(profile.peer, "initiator", self._context.now):
+        replaced = self.lifecycle.newest(profile, child)
+        if replaced is None and not self._context.gate.may_negotiate(
+            profile.peer, "initiator", self._context.now
+        ):
             self._answer(profile, child, None, "the partner is inactive after an abnormal negotiation")
             return
         message_id = sa.new_message_id()
@@ -139,7 +145,6 @@ class Phase2:
         mode = Initiator(sa, self.lifecycle, message_id, over)
         modes = self._modes.setdefault(sa.id, OrderedDict())
         modes[message_id] = mode
-        replaced = self.lifecycle.newest(profile, child)
         mode.start(child, _selectors(child, replaced))
         self._forget_old(modes)
 
@@ -152,9 +157,11 @@ class Phase2:
         return (profile.name, child.name) in self._initiating
 
     def _over(self, sa: IsakmpSa, message_id: int, pair: IpsecSa | None, reason: str, side: str) -> None:
-        if pair is not None:
-            return
         profile = sa.profile
+        if pair is not None:
+            if sum(one.child.name == pair.child.name for one in self.lifecycle.of(profile)) == 1:
+                self._context.gate.succeeded(profile.peer, self._context.now)
+            return
         if side == "initiator":
             self._context.gate.failed(profile.peer, "initiator", sa.cookies, reason, self._context.now)
         else:

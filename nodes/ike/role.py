@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from nodes.control.methods import Handler
+from nodes.ike.abnormality import AbnormalityGate
+from nodes.ike.abnormality_methods import AbnormalityMethods
 from nodes.ike.crypto.groups import Group, key_exchange
 from nodes.ike.dataplane.choice import open_dataplane
 from nodes.ike.driver import driving
@@ -34,13 +36,17 @@ async def play(context: NodeContext) -> AsyncIterator[Mapping[str, Handler]]:
         interface, _why = await inner.inner_interface()
         await inner.add_inner_address(options.inner_address, interface)
     _warm_up()
+    gate = AbnormalityGate(options.abnormality)
+    endpoint = Endpoint(options, gate)
+    gate.attach(endpoint.context, endpoint.phase1, endpoint.has_pairs)
     with ike_socket() as sock:
         async with (
             open_dataplane(options.dataplane) as plane,
-            driving(Endpoint(options), plane, sock, context.publish, _key_log(context, options)) as driver,
+            driving(endpoint, plane, sock, context.publish, _key_log(context, options)) as driver,
         ):
             context.publish("role.started", role="ike", dataplane=plane.name, reason=plane.reason)
-            yield IkeMethods(driver).handlers()
+            abnormality = AbnormalityMethods(gate, driver)
+            yield {**IkeMethods(driver, abnormality).handlers(), **abnormality.handlers()}
 
 
 def _warm_up() -> None:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from nodes import errors
+from nodes.abnormality.model import AbnormalityOptions
 from nodes.ike.model import Delay, Timing
 from nodes.ike.retransmission import Schedule
 
@@ -33,6 +34,7 @@ class IkeOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         half_open_timeout: seconds that a main mode has to come to its end.
         half_open_per_peer, half_open: main modes under way as responder, for an address and in all.
         first_messages: first messages that are looked at in a second, for an address.
+        abnormality: method 2: whether it is in force from the start, and its times.
         keys: the endpoint writes its keys into the log folder, and so into the evidence.
     """
 
@@ -51,6 +53,7 @@ class IkeOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     half_open_per_peer: Annotated[int, Meta(ge=1)] = 256
     half_open: Annotated[int, Meta(ge=1)] = 1024
     first_messages: Annotated[float, Meta(gt=0)] = 2000.0
+    abnormality: AbnormalityOptions = AbnormalityOptions()
     keys: bool = False
 
     def __post_init__(self) -> None:

@@ -309,11 +309,16 @@ class Abnormality:
         left = 0.0 if data is None else (data["until"] - time.monotonic_ns()) / 1e9
         if data is None or left <= 0:
             return None
-        return (
-            f"the sender is inactive towards {partner} for another {left:.1f} s after an abnormal "
-            f"negotiation ({data['reason']}); a changed configuration or abnormality.activate makes it "
-            "active at once"
+        state = PartnerState(
+            partner=data["partner"],
+            side=Side.SENDER,
+            state="inactive",
+            until=data["until"],
+            for_s=left,
+            reason=data["reason"],
+            times=data["times"],
         )
+        return state.why()
 
     def _warn(self, timing: Timing) -> None:
         for text in timing.warnings():

@@ -22,7 +22,7 @@ class Setting:
         date: of the run, ISO 8601.
         command: what makes the page again.
         machine: processors and kernel.
-        seconds: how long it all took.
+        seconds: how long it all took; None where some runs are from before.
         jobs: how many testbeds were up at a time.
         times: T1 and T2, and for how long each stays broken.
         long_times: the same, of the comparison by charon's timers.
@@ -31,7 +31,7 @@ class Setting:
     date: str
     command: str
     machine: str
-    seconds: float
+    seconds: float | None
     jobs: int
     times: str
     long_times: str
@@ -162,13 +162,13 @@ def whole(
     steady: Mapping[tuple[str, str], Sides],
 ) -> str:
     """The page."""
+    took = "" if setting.seconds is None else f", in {setting.seconds / 60:.0f} minutes"
     parts = [
         "# Abnormal negotiations, without the handling and with it",
         _paragraph(f"""
-            Made by `{setting.command}` on {setting.date}, in {setting.seconds / 60:.0f} minutes, by
-            {setting.machine}; up to {setting.jobs} testbeds were up at a time, for most of what they do is to
-            wait. Do not edit it: run the command again. What each figure is stands in
-            [ike-abnormality.md](ike-abnormality.md).
+            Made by `{setting.command}` on {setting.date}{took}, by {setting.machine}; up to {setting.jobs}
+            testbeds were up at a time, for most of what they do is to wait. Do not edit it: run the command
+            again. What each figure is stands in [ike-abnormality.md](ike-abnormality.md).
             """),
         _paragraph("""
             Each pair is one `hopbed ab ike-abnormality --vary handling=off,on`. *off* is stock strongSwan.

@@ -144,13 +144,18 @@ def steady_pairs(seconds: str) -> dict[tuple[str, str], Pair]:
 Say = Callable[[str], None]
 
 
+def is_done(pair: Pair, folder: Path) -> bool:
+    """Whether a pair was run into ``folder`` to its end."""
+    return (folder / pair.name / COMPARISON).exists()
+
+
 async def run_all(pairs: Sequence[Pair], bed: Bed, folder: Path, jobs: int, say: Say) -> None:
     """Run what ``folder`` does not have yet: ``jobs`` at a time, and those that must be alone at the end.
 
     Raises:
         ParameterError: a pair's parameters are wrong; nothing was started.
     """
-    waiting = [pair for pair in pairs if not (folder / pair.name / COMPARISON).exists()]
+    waiting = [pair for pair in pairs if not is_done(pair, folder)]
     together = [pair for pair in waiting if not pair.alone]
     slots = anyio.Semaphore(jobs)
 

@@ -252,8 +252,9 @@ def _esp_both_ways(stage: Stage, found: Seen, ends: tuple[str, str]) -> int | No
     over = False
     for event in stage.bed.events.past:
         over = over or event.kind == END
-        if over and event.kind == "child-sa.installed":
-            spis |= {int(event.data[way], 16) for way in ("spi_in", "spi_out") if event.data.get(way)}
+        if over and event.kind in ("child-sa.installed", "child-sa.rekeyed"):
+            child = event.data.get("new", event.data)
+            spis |= {int(child[way], 16) for way in ("spi_in", "spi_out") if child.get(way)}
     headers = found.headers
     new = headers.is_esp & np.isin(headers.spi, list(spis)) & (found.packets.time_ns >= found.end_ns)
     times = []

@@ -72,6 +72,7 @@ async def play(stage: Stage, asked: Asked, sender: str, receiver: str, third: st
     good = Retrying(bed.node(sender).tunnel_end, sender, CONNECTION, asked.retry, bed.events)
     async with background() as tasks:
         tasks.start_soon(watch.run)
+        figures.say_begin(bed.events)
         async with flood(
             bed,
             third,
@@ -81,7 +82,6 @@ async def play(stage: Stage, asked: Asked, sender: str, receiver: str, third: st
             count=asked.flood_count,
             seed=stage.random.randrange(2**32),
         ):
-            figures.say_begin(bed.events)
             tasks.start_soon(good.run_on)
             await anyio.sleep(asked.duration)  # the schedule of the scenario, not a wait for something
         pending = good.under_way

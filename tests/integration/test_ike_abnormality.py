@@ -15,7 +15,7 @@ from orchestrator.scenarios import ike_abnormality_figures as figures
 
 pytestmark = [pytest.mark.anyio, pytest.mark.root]
 
-TIMES = {"t1": 3, "t2": 3, "retry": 0.5}
+TIMES = {"t1": 2, "t2": 2}
 
 
 @pytest.fixture
@@ -30,15 +30,16 @@ def measured(verdict, name):
 
 
 async def break_it(play, **parameters):
-    return await play("ike-abnormality", **{"duration": 4, "retry": 0.5} | parameters)
+    return await play("ike-abnormality", **{"duration": 3, "retry": 0.5} | parameters)
 
 
-@pytest.mark.parametrize("kind", ["ike-proposal", "traffic-selector", "unknown-peer", "certificate-expired"])
-@pytest.mark.parametrize("ike", ["1", "2"])
+@pytest.mark.parametrize(
+    ("kind", "ike"), [("ike-proposal", "1"), ("traffic-selector", "2"), ("certificate-expired", "2")]
+)
 async def test_stock_repeats_as_often_as_it_is_asked(play, kind, ike):
     verdict = await break_it(play, kind=kind, ike=ike)
     assert verdict.outcome is Outcome.PASS, verdict.checks
-    assert measured(verdict, figures.ATTEMPTS) >= 5
+    assert measured(verdict, figures.ATTEMPTS) >= 4
     assert measured(verdict, figures.SPACING) == pytest.approx(0.5, abs=0.3)
     assert measured(verdict, figures.REPAIR) < 3
 
@@ -62,10 +63,20 @@ async def test_a_dead_peer_is_asked_and_says_nothing(play):
     ("kind", "ike"), [("psk", "1"), ("psk", "2"), ("esp-proposal", "1"), ("version", "2")]
 )
 async def test_handled_the_sender_tries_once_in_its_set_time(play, kind, ike):
-    verdict = await break_it(play, kind=kind, ike=ike, handling="on", duration=7, **TIMES)
+    verdict = await break_it(play, kind=kind, ike=ike, handling="on", duration=5, **TIMES)
     assert verdict.outcome is Outcome.PASS, verdict.checks
     assert 2 <= measured(verdict, figures.ATTEMPTS) <= 3
-    assert measured(verdict, figures.REPAIR) <= 5
+    assert measured(verdict, figures.REPAIR) <= 4
+
+
+async def test_handled_charons_own_next_try_waits_too(play, monkeypatch):
+    """With ``keyingtries`` 0 it follows in the moment in which charon gives up, too soon for the guard."""
+    hasty = {"retransmit_timeout": 0.3, "retransmit_base": 1.0, "retransmit_tries": 2}
+    monkeypatch.setattr(ike_abnormality, "SHORT_TIMERS", hasty)
+    verdict = await break_it(play, kind="dead-peer", ike="2", handling="on", duration=7, t1=3, t2=3)
+    assert verdict.outcome is Outcome.PASS, verdict.checks
+    assert measured(verdict, figures.ATTEMPTS) == 2
+    assert measured(verdict, figures.SPACING) > 3.5
 
 
 async def test_with_activate_the_repair_is_felt_at_once(play):

@@ -59,6 +59,8 @@ async def local_address_in(prefix: IPv6Network) -> IPv6Address | None:
     listed = await anyio.run_process(["ip", "-json", "-6", "address", "show", "scope", "global"], check=False)
     for interface in json.loads(listed.stdout or b"[]"):
         for entry in interface.get("addr_info", ()):
+            if not entry:
+                continue  # iproute2 leaves an empty object where the scope is another
             address = IPv6Address(entry["local"])
             if address in prefix:
                 return address

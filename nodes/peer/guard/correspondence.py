@@ -60,6 +60,10 @@ class Correspondence:
         if len(self._failures) > MOST_FAILURES:
             self._failures.popitem(last=False)
 
+    def forget(self, partner: str, side: Side) -> None:
+        """Keep nothing of the negotiation for which a side was inactive before."""
+        self._failures.pop((partner, side), None)
+
     def tell(self, header: Header, reason: str) -> None:
         """Send a partner the message about a negotiation."""
         said = AbnormalInformation(

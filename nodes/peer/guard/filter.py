@@ -8,9 +8,11 @@ passes. Of IKE these pass always:
   of each first message that goes out, in the packet's own path, so that no answer comes too early.
 
 The abnormal-information messages that come in are the guard's alone, which sees them before this filter does.
-Towards an inactive partner a new negotiation is refused at once (the sets ``closed``), the rest a moment
-later (``inactive``), so that charon's own notify gets out. Every element ends with its time by itself. The
-table belongs to the guard's netlink socket (``flags owner``) and goes when that does.
+While a partner does not answer a negotiation that this node began, no other one is begun with it: charon's
+next try follows its last in the same moment, too soon for whoever hears of it. Towards an inactive partner a
+new negotiation is refused at once (the sets ``closed``), the rest a moment later (``inactive``), so that
+charon's own notify gets out. Every element ends with its time by itself. The table belongs to the guard's
+netlink socket (``flags owner``) and goes when that does.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ NEGOTIATION = 600
 STRANGERS_RATE, STRANGERS_BURST = 20, 100
 """First messages, each second and at once, that charon gets to see from addresses that are no partners."""
 LONGEST_MS = 86_400_000
+HELD_BACK_MS = 300_000
+"""For how long at most no other negotiation is begun beside one that the partner does not answer."""
 
 _IPV6_ORDER = 300
 """Behind the fault engine's look at what comes in (-310), before the one at what goes out (310)."""
@@ -93,10 +97,10 @@ chain {name}_in {{
     }}
     chain {name}_out {{
         {spi} @carrying accept
-        {first} ip6 daddr @closed_{Side.SENDER} counter drop
-        {first} update @own {{ {spi} }}
         {spi} @own ip6 daddr @inactive_{Side.SENDER} counter drop
         {spi} @own accept
+        {first} ip6 daddr @closed_{Side.SENDER} counter drop
+        {first} update @own {{ {spi} }} accept
         ip6 daddr @inactive_{Side.RECEIVER} counter drop
     }}"""
 

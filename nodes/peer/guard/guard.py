@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -31,6 +32,7 @@ SETTLING = 0.3
 silence."""
 PATIENCE = 1.0
 """Seconds that a line about packets, which VICI may deliver late, has to say whose negotiation it was."""
+_SENT_AGAIN = re.compile(r"(sending )?retransmit \d+ of re(quest|sponse)")
 _FORCED: Mapping[str, str] = {"force": "yes", "timeout": "1000"}
 
 
@@ -128,6 +130,8 @@ class Guard:
     def _up_or_down(self, sa: IkeSa, event: str, *, up: bool) -> None:
         self._sight(sa)
         if event == "ike-updown":
+            if sa.initiator:
+                self._silence.let_begin(sa.remote_address)
             self._flights.landed(bytes.fromhex(sa.initiator_spi), now_ns(), established=up)
         elif up:
             self._silence.succeeded(sa.remote_address)
@@ -146,6 +150,16 @@ class Guard:
                 self._tasks.start_soon(self._abnormal, evidence, evidence.ike_id)
         elif ike_id is not None and text.startswith("initiating "):
             self._tasks.start_soon(self._begun, ike_id)
+        elif ike_id is not None and _SENT_AGAIN.match(text):
+            self._hold_back(ike_id)
+
+    def _hold_back(self, ike_id: int) -> None:
+        """A negotiation that this node began is not answered."""
+        sighting = self._sightings.of(ike_id)
+        if sighting is None or sighting.header is None or not sighting.began:
+            return
+        if self._flights.has(sighting.header.initiator_cookie) and _is_address(sighting.ends.partner):
+            self._silence.hold_back(sighting.ends.partner)
 
     def _sight(self, sa: IkeSa) -> Sighting:
         sighting = self._sightings.told(sa)
@@ -176,17 +190,32 @@ class Guard:
         partner = sighting.ends.partner
         side = evidence.side or (Side.SENDER if sighting.began else Side.RECEIVER)
         about = {} if sighting.header is None else header_said(sighting.header)
-        newly = self._silence.abnormal(partner, side, evidence.reason, text=evidence.text, **about)
+        ended = anyio.Event()
+        newly = self._silence.abnormal(
+            partner, side, evidence.reason, until=ended, text=evidence.text, **about
+        )
         sas = await self._sas({"ike-id": str(ike_id)})
         header = self._sight(sas[0]).header if sas else sighting.header
         if header is not None:
             self._letters.remember(partner, side, header, newly=newly)
+        elif newly:  # it was over too soon to be asked for; its end tells its cookies
+            self._tasks.start_soon(self._remember_late, partner, side, ike_id)
         for sa in sas:
             if sa.children:
                 continue  # it carries a tunnel, which has nothing to do with it
             if header is not None and side is Side.RECEIVER and not evidence.readable:
                 self._letters.tell(header, evidence.reason)
             await self._cut(sa)
+        ended.set()
+
+    async def _remember_late(self, partner: str, side: Side, ike_id: int) -> None:
+        self._letters.forget(partner, side)
+        with anyio.move_on_after(PATIENCE):
+            while (sighting := self._sightings.of(ike_id)) is None or sighting.header is None:
+                if self._seen.is_set():
+                    self._seen = anyio.Event()
+                await self._seen.wait()
+            self._letters.remember(partner, side, sighting.header, newly=False)
 
     async def _patiently(self, ike_id: int) -> Sighting | None:
         """What is seen of an IKE SA once VICI has delivered what charon said before."""
@@ -194,7 +223,8 @@ class Guard:
             for sa in await self._sas({"ike-id": str(ike_id)}):
                 return self._sight(sa)
             while (sighting := self._sightings.of(ike_id)) is None:
-                self._seen = anyio.Event()
+                if self._seen.is_set():  # others may wait for the same
+                    self._seen = anyio.Event()
                 await self._seen.wait()
             return sighting
         return None

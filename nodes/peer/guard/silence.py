@@ -11,17 +11,18 @@ import anyio
 import anyio.abc
 
 from nodes.abnormality.machine import Change, Machine, Reason, Side
-from nodes.abnormality.model import PartnerState
+from nodes.abnormality.model import PartnerState, partner_state
 from nodes.peer.guard import filter as words
 from nodes.peer.guard import snapshot
 from nodes.peer.guard.nft import Nft
-from nodes.peer.guard.told import change_said, state
 from nodes.role import Publish
 
 INACTIVE, ACTIVE = "abnormality.inactive", "abnormality.active"
 
 LATE = 0.02
 """Seconds from the evidence until the partner's other messages are dropped: charon's own notify gets out."""
+PATIENCE = 2.0
+"""Seconds that charon has at most to say its last words, a DELETE."""
 _NS_PER_MS = 1_000_000
 
 
@@ -46,6 +47,7 @@ class Silence:
         self._tasks = tasks
         self._rescheduled = anyio.Event()
         self._carrying: frozenset[str] | None = None
+        self._held_back: set[str] = set()
 
     @property
     def partners(self) -> frozenset[str]:
@@ -62,10 +64,15 @@ class Silence:
         self._machine.know(partners)
         self._nft.run(words.know(self._machine.known))
 
-    def abnormal(self, partner: str, side: Side, reason: str, **about: Any) -> bool:
-        """A negotiation was abnormal; returns whether the side was active until now."""
+    def abnormal(
+        self, partner: str, side: Side, reason: str, *, until: anyio.Event | None = None, **about: Any
+    ) -> bool:
+        """A negotiation was abnormal; returns whether the side was active until now.
+
+        With ``until`` charon has something to say still: the rest is dropped only after that.
+        """
         changes = self._machine.abnormal(partner, side, reason, now_ns())
-        self._apply(changes, **about)
+        self._apply(changes, until, **about)
         return bool(changes)
 
     def activate(self, partner: str | None, reason: Reason) -> list[Change]:
@@ -91,7 +98,20 @@ class Silence:
     def states(self) -> list[PartnerState]:
         """What is remembered."""
         now = now_ns()
-        return [state(record, now) for record in self._machine.records()]
+        return [partner_state(record, now) for record in self._machine.records()]
+
+    def hold_back(self, partner: str) -> None:
+        """Let no other negotiation begin beside one that the partner does not answer."""
+        if not self.is_inactive(partner, Side.SENDER) and partner not in self._held_back:
+            self._held_back.add(partner)
+            self._nft.run(words.shut("closed", Side.SENDER, partner, words.HELD_BACK_MS))
+
+    def let_begin(self, partner: str) -> None:
+        """That negotiation is over, one way or the other."""
+        if partner in self._held_back:
+            self._held_back.discard(partner)
+            if not self.is_inactive(partner, Side.SENDER):
+                self._nft.run(words.open_(Side.SENDER, partner))
 
     def carry(self, spis: frozenset[str]) -> None:
         """Let the IKE SAs with these initiator's SPIs pass, whatever comes."""
@@ -112,21 +132,30 @@ class Silence:
                 await self._rescheduled.wait()
             self._apply(self._machine.due(now_ns()))
 
-    def _apply(self, changes: list[Change], **about: Any) -> None:
+    def _apply(self, changes: list[Change], until: anyio.Event | None = None, **about: Any) -> None:
         """Put changes into effect: new negotiations are refused at once, all else :data:`LATE`."""
         for change in changes:
-            self._say(ACTIVE if change.active else INACTIVE, **change_said(change) | about)
+            if change.side is Side.SENDER:
+                self._held_back.discard(change.partner)  # the filter does now what the change says
+            self._say(ACTIVE if change.active else INACTIVE, **change.said() | about)
             if change.active:
                 self._nft.run(words.open_(change.side, change.partner))
                 continue
             self._nft.run(words.shut("closed", change.side, change.partner, change.for_ns // _NS_PER_MS))
             if change.reason == Reason.RESTORED:
                 self._mute(change)
-            else:
+            elif until is None:
                 self._tasks.start_soon(self._mute_late, change)
+            else:
+                self._tasks.start_soon(self._mute_after, change, until)
         if changes:
             snapshot.save(self._saved, self._machine.snapshot())
             self._rescheduled.set()
+
+    async def _mute_after(self, change: Change, until: anyio.Event) -> None:
+        with anyio.move_on_after(PATIENCE):
+            await until.wait()
+        await self._mute_late(change)
 
     async def _mute_late(self, change: Change) -> None:
         await anyio.sleep(LATE)

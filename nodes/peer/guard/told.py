@@ -4,38 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from nodes.abnormality.machine import Change, Record
-from nodes.abnormality.model import PartnerState
 from nodes.peer.guard.bpf import EXCHANGES
 from nodes.peer.guard.wire import Header
 from nodes.peer.model import IkeSa
-
-
-def change_said(change: Change) -> dict[str, Any]:
-    """A change of state as an event's data."""
-    said: dict[str, Any] = {
-        "partner": change.partner,
-        "side": change.side.value,
-        "reason": str(change.reason),
-        "times": change.times,
-    }
-    if not change.active:
-        said |= {"for_s": round(change.for_ns / 1e9, 3), "until": change.until_ns}
-    return said
-
-
-def state(record: Record, now_ns: int) -> PartnerState:
-    """What is remembered of one partner and side."""
-    inactive = record.until_ns > now_ns
-    return PartnerState(
-        partner=record.partner,
-        side=record.side,
-        state="inactive" if inactive else "active",
-        until=record.until_ns if inactive else 0,
-        for_s=(record.until_ns - now_ns) / 1e9 if inactive else 0.0,
-        reason=record.reason,
-        times=record.times,
-    )
 
 
 def header_said(header: Header) -> dict[str, Any]:
