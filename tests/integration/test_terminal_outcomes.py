@@ -177,8 +177,10 @@ mine = "02:00:00:00:0d:ad"
 print("here", flush=True)
 while True:
     frame, (_, _, kind, _, _) = frames.recvfrom(2000)
+    if kind == 4 or frame[20] != 58 or frame[54] != 135:
+        continue
     packet = Ether(frame)
-    if kind != 4 and ICMPv6ND_NS in packet and packet[IPv6].src == "::":
+    if packet[IPv6].src == "::":
         target = packet[ICMPv6ND_NS].tgt
         answer = IPv6(src=target, dst="ff02::1", hlim=255) / ICMPv6ND_NA(tgt=target, R=0, S=0, O=1)
         frames.send(bytes(Ether(src=mine, dst="33:33:00:00:00:01") / answer / ICMPv6NDOptDstLLAddr(lladdr=mine)))
