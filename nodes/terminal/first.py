@@ -575,14 +575,16 @@ class FirstTerminal:
             return
         if not hop.exchanges and now < max(hop.ready, hop.due) + self._in.settings.grace:
             return
-        self._retire(now)
         hop.closed = now
+        self.hops.remove(hop)
+        self._retire(now)
+        if hop.first not in self.leaving and hop.retired is None:
+            hop.retired = now
         for exchange in hop.exchanges:
             keys = self.asking.keys(exchange)
             self._by_number.pop(keys.number, None)
             self._by_number.pop(keys.second_number, None)
             self.asking.forget(exchange)
-        self.hops.remove(hop)
         grace = max((self._grace(exchange) for exchange in hop.exchanges), default=self._in.settings.grace)
         self._in.outbox.report("hop.closed", **phases(hop, grace))
 

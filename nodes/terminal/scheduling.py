@@ -220,8 +220,16 @@ class Schedule:
     # inside
 
     def _take(self, plan: HopPlan, now: int, *, by_hand: bool) -> None:
+        current = plan.first
+        if by_hand and self._at.current is not None and any(hop.first == current for hop in self._first.hops):
+            current = self._at.current  # it is already on its way from there
         self._at = ScheduleState(
-            plan=plan, current=plan.first, number=self._at.number, started=now, by_hand=by_hand
+            plan=plan,
+            current=current,
+            number=self._at.number,
+            started=now,
+            by_hand=by_hand,
+            queued=self._at.queued if by_hand else [],
         )
         self._pool = SecondAddresses(plan, self._in.octets(_KEY_OCTETS), self._interface)
         self._ended_before = 0
