@@ -1,8 +1,8 @@
-"""Runs in a plain host: a partner of B's that is no friend, with the real core and packets of any source address.
+"""Runs in a plain host: a partner of B's that is no friend, with the real core and packets of any source.
 
-``mallory.py B SECRET MINE OTHER WHAT PORT THEIRS``: has a UDP flow from MINE to port PORT of B, and hops with it, but
+``mallory.py B SECRET MINE OTHER WHAT PORT THEIRS``: has a UDP flow from MINE to PORT of B and hops with it, but
 
-``victim``    the second address that it seals is OTHER, somebody else's, and it sends from there (redirect to a victim)
+``victim``    the second address that it seals is OTHER, somebody else's, and it sends from there
 ``unsealed``  it sends its backup requests from OTHER, which is its own, but not the address that it sealed
 ``listed``    the flow that it lists is not its own: it is from port THEIRS of A
 
@@ -55,7 +55,7 @@ reports = []
 def carry_out(actions, messages):
     for action in actions:
         match action:
-            case AddAddress(address=address):
+            case AddAddress():
                 core._first.hops[0].second = second
                 carry_out(
                     core.address_added(second, now(), preferred=None, valid=None, advertised=False), messages

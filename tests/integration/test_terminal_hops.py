@@ -7,11 +7,10 @@ import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 from two_terminals import (
+    HEARD,
     A,
     B,
-    HEARD,
     assert_whole,
-    daemon,
     hops_done,
     kill_daemon,
     network,
@@ -157,7 +156,7 @@ async def test_the_first_terminals_daemon_killed_in_the_middle_of_a_hop_goes_on_
 
 @pytest.mark.parametrize("phase", ["hop.asked", "hop.answered", "hop.prepared"])
 async def test_the_second_terminals_daemon_killed_in_the_middle_of_a_hop_costs_no_packet(phase):
-    """While it is dead its kernel does not recognise requests: a service may stay where it is, and goes on."""
+    """While it is dead its kernel does not recognise requests: a service may stay where it is."""
     async with terminals() as bed:
         async with traffic(bed) as flows:
             await bed.node(A).terminal.schedule(model.Schedule(hops=3, period=0.2))
@@ -176,7 +175,7 @@ async def test_the_kernels_own_lifetimes_drive_the_hops():
             await hops_done(bed)
         assert_whole(flows)
         assert set(outcomes(bed)) == {"hopped"}
-        (first, second) = said(bed, "hop.closed", A)
+        first, _ = said(bed, "hop.closed", A)
         deprecated = [
             one for one in said(bed, "address.deprecated", A) if one.data["address"] == first.data["first"]
         ]
