@@ -1,4 +1,4 @@
-"""Carries out what the core asks for, and tells it what happened: all that it says and hears comes by here."""
+"""Carries out what the core asks for, and tells it what happened: all it says and hears comes by here."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Executor:
         await self.tell(lambda now: self._core.unrecognised(error.error, error.source, error.quoted, now))
 
     async def too_big(self, heard: TooBig) -> None:
-        """A path's MTU is smaller than was thought: let it hold for the wire's addresses too, also after hops."""
+        """A path's MTU is smaller than was thought: let it hold for the wire's addresses too."""
         async with self._lock:
             path = self._plane.out(heard.flow)
             if path is not None:

@@ -219,7 +219,7 @@ class TerminalMethods:
         for prefix in plan.prefixes:
             if not any(prefix.subnet_of(known_prefix) for known_prefix in on_link):
                 raise errors.ParameterError(
-                    f"hops: the prefix {prefix} is not on the link ({', '.join(map(str, on_link)) or 'none'} is); "
+                    f"hops: the prefix {prefix} is not on the link ({', '.join(map(str, on_link))}); "
                     "terminal.link says that a prefix is"
                 )
         return plan

@@ -264,7 +264,7 @@ _QUOTED = (
 
 
 def _error(quoted: _Quoted, name: str) -> list[bytes]:
-    """Rewrite what an error quotes, and correct the error's checksum; that of the quoted packet is history."""
+    """Rewrite what an error quotes, and correct the error's checksum; the quoted packet's is history."""
     return [
         *_is_icmpv6(_SPARE),
         nf.load(Base.TRANSPORT, 0, 1, _SPARE),
@@ -281,7 +281,7 @@ def _error(quoted: _Quoted, name: str) -> list[bytes]:
 
 
 def _learning(name: str, *, partner_at: int) -> Iterable[Sequence[bytes]]:
-    """Keys of packets as sockets know them: before they are rewritten on their way out, behind it on the way in."""
+    """Keys of packets as sockets know them: before the rewriting on the way out, behind it on the way in."""
     partner = [nf.load(Base.NETWORK, partner_at, PREFIX, _ADDRESSES), nf.contained(PARTNERS, _ADDRESSES)]
     yield [
         nf.meta(Meta.TRANSPORT_PROTOCOL, _PROTOCOL),

@@ -1,6 +1,6 @@
 """Runs in a plain host: a partner of B's that is no friend, with the real core and packets of any source.
 
-``mallory.py B SECRET MINE OTHER WHAT PORT THEIRS``: has a UDP flow from MINE to PORT of B and hops with it, but
+``mallory.py B SECRET MINE OTHER WHAT PORT THEIRS``: has a UDP flow from MINE to PORT of B, hops with it, but
 
 ``victim``    the second address that it seals is OTHER, somebody else's, and it sends from there
 ``unsealed``  it sends its backup requests from OTHER, which is its own, but not the address that it sealed
