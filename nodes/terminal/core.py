@@ -10,6 +10,7 @@ from ipaddress import IPv6Address
 from random import Random
 
 from nodes.terminal.actions import (
+    ICMPV6,
     Action,
     Carriage,
     CloseSockets,
@@ -469,6 +470,8 @@ class Terminal:
                 return
             self._remove(known)
         pair = self._in.pairs.at(service.flow.remote.address)
+        if pair is None and service.flow.protocol == ICMPV6:
+            return  # an echo that holds no address: else whoever asks keeps the first one alive
         tracked = self._in.services.add(service, pair.name if pair is not None else None)
         if tracked is None:
             self._in.outbox.report(

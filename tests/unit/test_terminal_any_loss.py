@@ -99,6 +99,8 @@ class AnyLoss(RuleBasedStateMachine):
             return
         there = list(node.addresses)[-1]
         one, two = self.network.service_on(node, there, self.other(node), self.port)
+        self.validated[node.name].add(one.remote.address)  # an application chose it
+        self.validated[self.other(node).name].add(two.remote.address)
         self.services.append((one, two) if node is self.a else (two, one))
         self.network.stream(node, one, 11 * MS, self.network.now + 100 * S)
         self.network.stream(self.other(node), two, 13 * MS, self.network.now + 100 * S)
