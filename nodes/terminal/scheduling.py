@@ -236,7 +236,7 @@ class Schedule:
         self._told_done = by_hand
 
     def _next_queued(self, now: int) -> None:
-        """Begin the hop by hand that was asked for first, unless another one's address is still being added."""
+        """Begin the hop by hand that was asked for first, unless another is still being prepared."""
         if self._at.queued and not self._busy():
             self._begin(now, self._at.queued.pop(0))
 

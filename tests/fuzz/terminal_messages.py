@@ -3,10 +3,10 @@
     python -m tests.fuzz.terminal_messages [--inputs 1000000] [--seed 0]
 
 Half of the inputs go through the parsers alone (header, message, quoted packets): anything but a value or a
-:class:`~nodes.terminal.header.FormatError` is a failure. The others go to ``receive`` and ``unrecognised`` of a core
-that has a hop under way as first terminal and one as second: octets at random, messages of its own wire changed in a few
-places, and messages whose MAC is right and whose TLVs are not. After each the core must be bounded; at the end every
-hop must end.
+:class:`~nodes.terminal.header.FormatError` is a failure. The others go to ``receive`` and ``unrecognised``
+of a core that has a hop under way as first terminal and one as second: octets at random, messages of its
+own wire changed in a few places, and messages whose MAC is right and whose TLVs are not. After each the
+core must be bounded; at the end every hop must end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whatever the path does to messages, and whenever agents die: what must never happen does not, and all of it ends."""
+"""Whatever the path does to messages, and whenever agents die: all ends, and nothing bad happens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nodes.terminal.settings import Settings
 
 NODES = st.sampled_from(["a", "b"])
 UNPROVEN = {Kind.ERROR, Kind.UPDATE_RESPONSE}
-"""What may go to an address before the partner showed that it receives there; each is smaller than its cause."""
+"""What may go to an address where nobody showed to receive; each is smaller than what caused it."""
 
 
 class AnyLoss(RuleBasedStateMachine):
@@ -64,7 +64,7 @@ class AnyLoss(RuleBasedStateMachine):
 
     @invariant()
     def no_service_is_half_switched(self) -> None:
-        """What either end sends now, the other takes: no packet of a service that lives at both ends was lost."""
+        """No packet of a service that lives at both ends was lost."""
         lost: list[Data] = self.network.lost
         assert not lost, f"{len(lost)} packets, the first {lost[0]}"
 

@@ -1,4 +1,4 @@
-"""What an enemy can do to a terminal: by forged, replayed or borrowed messages, alone or as a partner gone bad."""
+"""What an enemy can do to a terminal: forged, replayed or borrowed messages, or a partner gone bad."""
 
 from __future__ import annotations
 
@@ -157,8 +157,8 @@ def test_a_partner_cannot_take_another_partners_service_though_it_borrows_the_ad
 
 
 def test_a_partner_cannot_take_a_strangers_service_as_it_does_not_get_the_strangers_cookie():
-    """Nobody is known at the service's address: the cookie that went there is missing in the backup request."""
-    network, a, b = terminals()
+    """Nobody is known at the service's address: the cookie that went there is missing later."""
+    network, _, b = terminals()
     stranger = network.add("c", "c")
     flows = network.service(stranger, b, 6000)
     mallory = Enemy(network, b, SECRET)
@@ -187,7 +187,7 @@ def test_a_backup_request_from_an_address_that_was_not_sealed_is_not_answered():
 
 
 def test_traffic_cannot_be_redirected_to_a_victim():
-    """A partner gone bad seals the victim's address and writes it as its source; the cookie goes to the victim."""
+    """A partner gone bad seals the victim's address and sends from it; the cookie goes to the victim."""
     network, a, b = terminals()
     flows = victim_of(network, a, b)
     partner = Enemy(network, b, SECRET)
@@ -400,7 +400,7 @@ def test_no_packet_goes_to_the_first_address_after_the_close():
 
 
 def test_services_beyond_the_bound_are_refused_and_told():
-    network, a, b = terminals()
+    _, a, b = terminals()
     most = a.core._in.services._most
     service = Service(flow=Flow(17, Endpoint(a.current, 1), Endpoint(b.current, 80)))
     flows = [
