@@ -256,6 +256,17 @@ class Terminal:
                 self._close_sockets(tracked, "its address was kept for as long as an address is kept", now)
         return self._end(now)
 
+    def concerned(self, flow: Flow) -> bool:
+        """Whether a flow can be a service: an echo with a stranger holds no address.
+
+        Else whoever asks keeps the first address alive, and the answers bear it.
+        """
+        return (
+            flow.protocol != ICMPV6
+            or self._in.services.get(flow) is not None
+            or self._in.pairs.at(flow.remote.address) is not None
+        )
+
     def next_wake(self) -> int | None:
         """See :class:`~nodes.terminal.actions.Inputs`."""
         times = [self._first.next_wake(), self._second.next_wake(), self._schedule.next_wake()]
@@ -470,8 +481,8 @@ class Terminal:
                 return
             self._remove(known)
         pair = self._in.pairs.at(service.flow.remote.address)
-        if pair is None and service.flow.protocol == ICMPV6:
-            return  # an echo that holds no address: else whoever asks keeps the first one alive
+        if not self.concerned(service.flow):
+            return
         tracked = self._in.services.add(service, pair.name if pair is not None else None)
         if tracked is None:
             self._in.outbox.report(

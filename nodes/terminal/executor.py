@@ -203,7 +203,8 @@ class Executor:
             await self.tell(self._look)
 
     def _look(self, now: int) -> list[Action]:
-        changes = self._inventory.look(self._sockets.sockets(), self._plane.learned())
+        learned = [flow for flow in self._plane.learned() if self._core.concerned(flow)]
+        changes = self._inventory.look(self._sockets.sockets(), learned)
         self._looked = now
         self._choose_from()
         return self._core.flows_changed(changes.began, changes.ended, now)
