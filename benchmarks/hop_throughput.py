@@ -91,9 +91,8 @@ async def benchmark(asked: argparse.Namespace) -> None:
             taken[side].append(await measure(side, asked.seconds, asked.period, asked.runtime))
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     print(f"Linux {platform.release()}, {asked.repeat} runs each, interleaved; load average {load}")
-    print(
-        f"{'hopping':<8}  {'Gbit/s, median (to the best)':<28}  {'of none':<14}  {'Gbit/CPU s':<10}  again  hops"
-    )
+    heads = f"{'hopping':<8}  {'Gbit/s, median (to the best)':<28}  {'of none':<14}"
+    print(f"{heads}  {'Gbit/CPU s':<10}  again  hops")
     base, best = (choose(one.rate for one in taken["none"]) for choose in (statistics.median, max))
     worst = 1.0
     for side, runs in taken.items():

@@ -90,7 +90,8 @@ async def test_mechanisms_are_compared_under_the_same_changes(play, mechanism):
     verdict = await play("address-hop", mechanism=mechanism, hops=2, period=0.5, bulk=2, congestion="reno")
     assert verdict.outcome is Outcome.PASS, verdict.checks
     lost = losses(verdict)
-    assert set(lost) == {"stream", "bulk"}
+    assert set(lost) == {"stream", "bulk", "steady-stream"}
+    assert lost["steady-stream"] == 0
     assert (lost["stream"] > 0) == (mechanism == "none")
     assert check(verdict, "congestion control").measured == "reno"
     assert isinstance(check(verdict, "throughput dip of bulk, %").measured, float)
