@@ -20,6 +20,7 @@ from nodes.terminal.actions import (
     Service,
     Unrecognised,
 )
+from nodes.terminal.contexts import Context
 from nodes.terminal.first import FirstTerminal
 from nodes.terminal.header import FormatError, quoted_datagram, quoted_option
 from nodes.terminal.hops import Exchange, Hop
@@ -31,7 +32,7 @@ from nodes.terminal.pairs import Pair, Pairs
 from nodes.terminal.plan import HopPlan
 from nodes.terminal.policy import Policy
 from nodes.terminal.scheduling import Schedule
-from nodes.terminal.second import Context, SecondTerminal
+from nodes.terminal.second import SecondTerminal
 from nodes.terminal.services import ServiceTable, Tracked
 from nodes.terminal.settings import Settings
 from nodes.terminal.snapshot import State, read, written
@@ -294,8 +295,8 @@ class Terminal:
             State(
                 services=list(self._in.services),
                 hops=self._first.hops,
-                leaving=list(self._first.leaving),
-                identities=list(self._first.identities.items()),
+                leaving=list(self._first.leaving.addresses),
+                identities=list(self._first.leaving.identities.items()),
                 contexts=list(self._second.contexts.values()),
                 partners={pair.name: pair.addresses for pair in self._in.pairs},
                 schedule=self._schedule.state(),
@@ -349,7 +350,7 @@ class Terminal:
                 for hop in self._first.hops
             ],
             "contexts": len(self._second.contexts),
-            "leaving": [str(address) for address in self._first.leaving],
+            "leaving": [str(address) for address in self._first.leaving.addresses],
             "schedule": self._schedule.status(),
             "dropped": dict(self._in.dropped),
         }

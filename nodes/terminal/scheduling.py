@@ -96,7 +96,7 @@ class Schedule:
             and preferred != 0
             and self._pool is not None
         ):
-            if address != self._at.current and address not in self._first.identities:
+            if address != self._at.current and address not in self._first.leaving.identities:
                 self._pool.offer(address)
             if self._at.waiting:
                 self._at.waiting = False
@@ -301,7 +301,7 @@ class Schedule:
         return next((hop for hop in self._first.hops if hop.second == address and hop.ready is None), None)
 
     def _in_use(self) -> set[IPv6Address]:
-        used = set(self._first.identities) | set(self._first.leaving)
+        used = set(self._first.leaving.identities) | set(self._first.leaving.addresses)
         return used | {hop.second for hop in self._first.hops} | {hop.first for hop in self._first.hops}
 
     def _stay(self, first: IPv6Address) -> None:

@@ -160,7 +160,7 @@ class AnyLoss(RuleBasedStateMachine):
 
 
 AnyLoss.TestCase.settings = settings(
-    max_examples=10,
+    max_examples=25,
     stateful_step_count=20,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),  # the network's own events tell more than a shrunk example
