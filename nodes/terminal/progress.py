@@ -210,6 +210,7 @@ class Progress:
             self._in.report_service(hop.number, exchange.pair, item.flow, outcome, item.reason)
 
     def grace(self, exchange: Exchange) -> int:
+        """How long the first address is still accepted after both ends have switched, ns."""
         return max(self._in.settings.grace, 2 * (exchange.rtt or 0))
 
     def wakes(self, hop: Hop, exchange: Exchange) -> Iterator[int]:
