@@ -112,6 +112,10 @@ benchmark-bring-up: setup image-for-auto ## time of bring-up, both runtimes besi
 	@setup/packages.sh mininet bridge-utils net-tools psmisc
 	@setup/with-docker.sh $(PYTHON) benchmarks/bring_up.py
 
+.PHONY: benchmark-hop-throughput
+benchmark-hop-throughput: setup image-for-$(RUNTIME) ## TCP throughput with hopping off, idle and active [RUNTIME=docker]
+	@setup/with-docker.sh $(PYTHON) benchmarks/hop_throughput.py --runtime $(RUNTIME)
+
 .PHONY: benchmark-capture-reading
 benchmark-capture-reading: setup ## packets per second of our reader beside tshark's and scapy's
 	@$(PYTHON) benchmarks/capture_reading.py

@@ -1,7 +1,8 @@
-"""The hop daemon: ``python -m nodes.terminal --state FILE [--interface NAME] [--dad POLICY]``, a program in a node.
+"""The hop daemon: ``python -m nodes.terminal --state FILE [--interface NAME] [--dad POLICY]``, in a node.
 
-It speaks JSON-RPC lines on its standard input and output and ends with its input; :mod:`nodes.terminal.daemon` runs it.
-What it has put into the kernel stays when it ends: the sockets of the node live on it.
+It speaks JSON-RPC lines on its standard input and output and ends with its input;
+:mod:`nodes.terminal.daemon` runs it. What it has put into the kernel stays when it ends: the sockets of the
+node live on it.
 """
 
 from __future__ import annotations

@@ -165,16 +165,6 @@ class Addresses:
         """Remove a neighbour's entry; idempotent."""
         await self._unless_gone(self._netlink.neigh("del", dst=str(address), ifindex=self._index))
 
-    async def know_neighbour(self, address: IPv6Address, lladdr: str) -> None:
-        """Enter a neighbour that was just heard from; the kernel confirms the entry by and by."""
-        await self._netlink.neigh(
-            "replace",
-            dst=str(address),
-            lladdr=lladdr,
-            ifindex=self._index,
-            state=0x04,  # NUD_STALE
-        )
-
     async def stand(self, prefix: IPv6Network) -> None:
         """Let a prefix be on the link, whether an address of it is there or not; idempotent.
 

@@ -1,8 +1,8 @@
-"""How messages travel: as a Destination Options header, or as a UDP datagram; and the ICMPv6 errors about them.
+"""How messages travel: as a Destination Options header or a UDP datagram; and the ICMPv6 errors about them.
 
-The option is received by a packet socket, which sees it before netfilter. For the kernel not to answer it with
-Parameter Problem, a table drops it behind that. The table is its socket's (``NFT_TABLE_F_OWNER``): with the program
-it goes, and the host is what it was, one that does not know the option.
+The option is received by a packet socket, which sees it before netfilter. For the kernel not to answer it
+with Parameter Problem, a table drops it behind that. The table is its socket's (``NFT_TABLE_F_OWNER``): with
+the program it goes, and the host is what it was, one that does not know the option.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from nodes.terminal.nf_socket import NfSocket
 from nodes.terminal.rewriting_rules import MESSAGE_MARK
 from nodes.terminal.silence import packet_filter, silence_table
 
-
 _ETH_P_IPV6 = 0x86DD
 _SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE = 33
@@ -50,13 +49,12 @@ AT_ONCE = 64
 
 
 class Received(NamedTuple):
-    """A message that came; ``lladdr`` is the sender's on the link, where it is known."""
+    """A message that came."""
 
     source: IPv6Address
     destination: IPv6Address
     message: bytes
     carriage: Carriage
-    lladdr: str | None
 
 
 class ErrorReceived(NamedTuple):
@@ -161,10 +159,10 @@ class Messages:
     def _options(self) -> Iterator[Received]:
         for _ in range(AT_ONCE):
             try:
-                packet, (_, _, _, _, lladdr) = self._packets.recvfrom(_LONGEST)
+                packet = self._packets.recv(_LONGEST)
             except (BlockingIOError, InterruptedError):
                 return
-            found = self._option(packet, lladdr)
+            found = self._option(packet)
             if found is not None:
                 yield found
 
@@ -180,9 +178,9 @@ class Messages:
                 if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
                     destination = IPv6Address(data[:16])
                     address = IPv6Address(source[0].partition("%")[0])
-                    yield Received(address, destination, message, Carriage.UDP, None)
+                    yield Received(address, destination, message, Carriage.UDP)
 
-    def _option(self, packet: bytes, lladdr: bytes) -> Received | None:
+    def _option(self, packet: bytes) -> Received | None:
         """The message in a packet, which is our own where the kernel's filter let it pass."""
         if len(packet) < _IPV6_HEADER:
             return None
@@ -195,10 +193,10 @@ class Messages:
         except FormatError:
             return None
         source, destination = IPv6Address(packet[8:24]), IPv6Address(packet[24:40])
-        return Received(source, destination, message, Carriage.OPTION, lladdr.hex(":") if lladdr else None)
+        return Received(source, destination, message, Carriage.OPTION)
 
     def errors(self, readable: socket.socket) -> Iterator[ErrorReceived]:
-        """ICMPv6 errors in this socket that say that something was not known, not more than :data:`AT_ONCE`."""
+        """ICMPv6 errors in this socket that mean "not known", not more than :data:`AT_ONCE`."""
         for _ in range(AT_ONCE if readable is self._errors else 0):
             try:
                 message, source = self._errors.recvfrom(_LONGEST)

@@ -31,5 +31,7 @@ class Cookies:
         )
 
     def _cookie(self, leg: Leg, context: int, theirs: IPv6Address, slot: int) -> bytes:
-        said = bytes([leg]) + context.to_bytes(8, "big") + theirs.packed + slot.to_bytes(8, "big")
+        said = (
+            bytes([leg]) + context.to_bytes(8, "big") + theirs.packed + slot.to_bytes(8, "big", signed=True)
+        )
         return hmac.digest(self._key, said, "sha256")[:COOKIE_OCTETS]

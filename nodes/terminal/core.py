@@ -10,6 +10,7 @@ from ipaddress import IPv6Address
 from random import Random
 
 from nodes.terminal.actions import (
+    ICMPV6,
     Action,
     Carriage,
     CloseSockets,
@@ -19,6 +20,7 @@ from nodes.terminal.actions import (
     Service,
     Unrecognised,
 )
+from nodes.terminal.contexts import Context
 from nodes.terminal.first import FirstTerminal
 from nodes.terminal.header import FormatError, quoted_datagram, quoted_option
 from nodes.terminal.hops import Exchange, Hop
@@ -30,7 +32,7 @@ from nodes.terminal.pairs import Pair, Pairs
 from nodes.terminal.plan import HopPlan
 from nodes.terminal.policy import Policy
 from nodes.terminal.scheduling import Schedule
-from nodes.terminal.second import Context, SecondTerminal
+from nodes.terminal.second import SecondTerminal
 from nodes.terminal.services import ServiceTable, Tracked
 from nodes.terminal.settings import Settings
 from nodes.terminal.snapshot import State, read, written
@@ -255,6 +257,17 @@ class Terminal:
                 self._close_sockets(tracked, "its address was kept for as long as an address is kept", now)
         return self._end(now)
 
+    def concerned(self, flow: Flow) -> bool:
+        """Whether a flow can be a service: an echo with a stranger holds no address.
+
+        Else whoever asks keeps the first address alive, and the answers bear it.
+        """
+        return (
+            flow.protocol != ICMPV6
+            or self._in.services.get(flow) is not None
+            or self._in.pairs.at(flow.remote.address) is not None
+        )
+
     def next_wake(self) -> int | None:
         """See :class:`~nodes.terminal.actions.Inputs`."""
         times = [self._first.next_wake(), self._second.next_wake(), self._schedule.next_wake()]
@@ -282,8 +295,8 @@ class Terminal:
             State(
                 services=list(self._in.services),
                 hops=self._first.hops,
-                leaving=list(self._first.leaving),
-                identities=list(self._first.identities.items()),
+                leaving=list(self._first.leaving.addresses),
+                identities=list(self._first.leaving.identities.items()),
                 contexts=list(self._second.contexts.values()),
                 partners={pair.name: pair.addresses for pair in self._in.pairs},
                 schedule=self._schedule.state(),
@@ -337,7 +350,7 @@ class Terminal:
                 for hop in self._first.hops
             ],
             "contexts": len(self._second.contexts),
-            "leaving": [str(address) for address in self._first.leaving],
+            "leaving": [str(address) for address in self._first.leaving.addresses],
             "schedule": self._schedule.status(),
             "dropped": dict(self._in.dropped),
         }
@@ -469,6 +482,8 @@ class Terminal:
                 return
             self._remove(known)
         pair = self._in.pairs.at(service.flow.remote.address)
+        if not self.concerned(service.flow):
+            return
         tracked = self._in.services.add(service, pair.name if pair is not None else None)
         if tracked is None:
             self._in.outbox.report(

@@ -1,8 +1,8 @@
 """The hop daemon as the terminal's agent runs it: started when it is first needed, and again when it died.
 
-The daemon (:mod:`nodes.terminal.__main__`) speaks JSON-RPC lines on its standard streams, as the control channel does.
-What it was told of lasting effect is told again to the next one, which finds the rest in the state file and in
-the kernel.
+The daemon (:mod:`nodes.terminal.__main__`) speaks JSON-RPC lines on its standard streams, as the control
+channel does. What it was told of lasting effect is told again to the next one, which finds the rest in the
+state file and in the kernel.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class HopDaemon:
                 self._publish(DIED, status=status, log=list(life.said))
                 if len(deaths) == MOST_DEATHS and deaths[-1] - deaths[0] < DEATHS_WITHIN:
                     raise errors.DaemonError(
-                        f"the hop daemon died {MOST_DEATHS} times within {DEATHS_WITHIN:g} s, the last time with "
+                        f"the hop daemon died {MOST_DEATHS} times within {DEATHS_WITHIN:g} s, at last with "
                         f"status {status}: {' | '.join(life.said)}"
                     )
         except errors.HopbedError as error:

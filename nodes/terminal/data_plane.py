@@ -1,7 +1,7 @@
 """The table in the kernel, kept at what is wanted. It outlives the program, and the next one takes it up.
 
-Every change is one transaction of few elements. One that the kernel refuses may mean that the table is not what it
-was taken for: then it is read, and brought to what is wanted as a whole.
+Every change is one transaction of few elements. One that the kernel refuses may mean that the table is not
+what it was taken for: then it is read, and brought to what is wanted as a whole.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Carries out what the core asks for, and tells it what happened. All that the core says and hears goes through here."""
+"""Carries out what the core asks for, and tells it what happened: all it says and hears comes by here."""
 
 from __future__ import annotations
 
@@ -89,10 +89,8 @@ class Executor:
         self._publish = publish
         self._lock = anyio.Lock()
         self._woken = anyio.Event()
-        self._heard: Received | None = None
         self._held: set[IPv6Address] = set()
         self._adding: set[IPv6Address] = set()
-        self._neighbours: set[IPv6Address] = set()
         self._on_link: list[IPv6Network] = []
         self._partners: set[IPv6Network] = set()
         self._looked = 0
@@ -134,30 +132,19 @@ class Executor:
 
     async def hear(self, received: Received) -> None:
         """Tell the core of a message, unless it is to be silent."""
-        if self.silent:
-            return
-        async with self._lock:
-            self._heard = received
-            try:
-                await self._carry_out(
-                    self._core.receive(
-                        received.source,
-                        received.destination,
-                        received.message,
-                        received.carriage,
-                        time.monotonic_ns(),
-                    )
+        if not self.silent:
+            await self.tell(
+                lambda now: self._core.receive(
+                    received.source, received.destination, received.message, received.carriage, now
                 )
-            finally:
-                self._heard = None
-        self._woken.set()
+            )
 
     async def hear_error(self, error: ErrorReceived) -> None:
         """Tell the core of an ICMPv6 error."""
         await self.tell(lambda now: self._core.unrecognised(error.error, error.source, error.quoted, now))
 
     async def too_big(self, heard: TooBig) -> None:
-        """A path's MTU is smaller than was thought: it is for the addresses on the wire too, now and after hops."""
+        """A path's MTU is smaller than was thought: let it hold for the wire's addresses too."""
         async with self._lock:
             path = self._plane.out(heard.flow)
             if path is not None:
@@ -195,7 +182,7 @@ class Executor:
         )
 
     async def link_changed(self, also: Iterable[IPv6Network] = ()) -> None:
-        """What is on the link may have changed: let its prefixes stand, and learn the flows with their nodes."""
+        """The link may have changed: let its prefixes stand, and learn the flows with their nodes."""
         async with self._lock:
             for prefix in also:
                 await self._addresses.stand(prefix)
@@ -216,13 +203,14 @@ class Executor:
             await self.tell(self._look)
 
     def _look(self, now: int) -> list[Action]:
-        changes = self._inventory.look(self._sockets.sockets(), self._plane.learned())
+        learned = [flow for flow in self._plane.learned() if self._core.concerned(flow)]
+        changes = self._inventory.look(self._sockets.sockets(), learned)
         self._looked = now
         self._choose_from()
         return self._core.flows_changed(changes.began, changes.ended, now)
 
     def _choose_from(self) -> None:
-        """Whatever address the kernel chooses for a socket that has none of its own, the flow's packets are alike."""
+        """Whatever address the kernel chooses for a socket without one, the packets of a flow are alike."""
         chosen = {one.address for one in self._addresses.known.addresses} | self._adding
         self._plane.choose_from(self._inventory.loose, frozenset(chosen))
 
@@ -257,7 +245,6 @@ class Executor:
         """Carry out an action; what the core is to be told next, if anything."""
         match action:
             case Send():
-                await self._know_neighbour(action.destination)
                 self._send(action)
             case Rewrite():
                 return self._rewrite(action)
@@ -297,7 +284,6 @@ class Executor:
                 case RetireRemote(address=address):
                     self._plane.avoid(address)
                     await self._addresses.forget_neighbour(address)
-                    self._neighbours.discard(address)
         except (NetlinkError, RefusedError) as error:
             self._publish("terminal.refused", action=type(action).__name__, text=str(error))
 
@@ -339,23 +325,6 @@ class Executor:
             self._publish(
                 "message.not-sent", destination=str(action.destination), text=error.strerror or str(error)
             )
-
-    async def _know_neighbour(self, address: IPv6Address) -> None:
-        """The core answers whom it just heard, so the message was a partner's: the kernel need not solicit it."""
-        heard = self._heard
-        if (
-            heard is None
-            or heard.lladdr is None
-            or address != heard.source
-            or address in self._neighbours
-            or not any(address in prefix for prefix in self._on_link)
-        ):
-            return
-        try:
-            await self._addresses.know_neighbour(address, heard.lladdr)
-        except NetlinkError:
-            return  # then the kernel solicits it
-        self._neighbours.add(address)
 
     def _close_sockets(self, action: CloseSockets) -> None:
         flow = action.flow

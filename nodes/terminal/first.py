@@ -8,43 +8,32 @@ prepared.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
 from ipaddress import IPv6Address
 
 from nodes.terminal.actions import (
     AddAddress,
     Carriage,
-    CloseSockets,
     Deprecate,
     Endpoint,
     Flow,
-    HoldIdentity,
     KeepAddress,
     Outcome,
     RefreshFlows,
-    ReleaseIdentity,
-    RetireAddress,
 )
 from nodes.terminal.asking import Asking
 from nodes.terminal.hops import MOST_ID, Exchange, Hop, Item, Step
 from nodes.terminal.keys import Leg
+from nodes.terminal.leaving import Leaving
 from nodes.terminal.pairs import Pair
 from nodes.terminal.phases import phases
-from nodes.terminal.plan import NS_PER_MS, NS_PER_S
+from nodes.terminal.plan import NS_PER_S
+from nodes.terminal.progress import OPEN, Progress
 from nodes.terminal.replay import Numbering, Window
 from nodes.terminal.services import Tracked
 from nodes.terminal.surroundings import Surroundings, target
 
-_OPEN = (Step.ASKING, Step.SUPPORTED, Step.PREPARED, Step.SWITCHING)
-_PHASES = ("asked", "answered", "prepared", "switched")
-_INVENTORY_TIMEOUT = 250 * NS_PER_MS
 _EXPIRY_LATE = NS_PER_S
-_UNACKNOWLEDGED = 300 * NS_PER_MS
-_AGAIN = 20 * NS_PER_MS
 _MOST_FAILURES = 5
-
-Place = tuple[Hop, Exchange, Item]
 
 
 class FirstTerminal:
@@ -55,11 +44,10 @@ class FirstTerminal:
         self.asking = Asking(surroundings)
         self._steps = self.asking.steps
         self.hops: list[Hop] = []
-        self.leaving: dict[IPv6Address, None] = {}
-        self.identities: dict[IPv6Address, bool] = {}  # whether it is retired
-        self._places: defaultdict[Flow, list[Place]] = defaultdict(list)
+        self.leaving = Leaving(surroundings, self.hops)
+        self._progress = Progress(surroundings, self.asking, self.leaving)
+        self._places = self._progress.places
         self._by_number: dict[int, tuple[Hop, Exchange, Leg]] = {}
-        self._inventory = -1
 
     # the hop's life
 
@@ -103,9 +91,7 @@ class FirstTerminal:
         )
         self.hops.append(hop)
         self._in.outbox.report("hop.started", hop=number, first=str(first), second=str(second))
-        if first not in self.identities:
-            self.identities[first] = False
-            self._in.outbox.act(HoldIdentity(address=first))
+        self.leaving.hold(first)
         if there:
             self.ready(second, now)
         else:
@@ -118,8 +104,7 @@ class FirstTerminal:
             if hop.second != second or hop.ready is not None:
                 continue
             hop.ready = now
-            self.leaving[hop.first] = None
-            self.leaving.pop(second, None)
+            self.leaving.leave(hop.first, second)
             if not hop.at_expiry:
                 self._in.outbox.act(Deprecate(address=hop.first))
             self._in.outbox.act(RefreshFlows())
@@ -142,7 +127,7 @@ class FirstTerminal:
         """The hop cannot be: services stay on the first address."""
         self.hops.remove(hop)
         self._in.outbox.report("hop.failed", hop=hop.number, first=str(hop.first), reason=reason)
-        self._release(hop.first)
+        self.leaving.release(hop.first)
 
     def expired(self, address: IPv6Address, now: int) -> None:
         """The valid lifetime of an address ended: who is prepared switches."""
@@ -178,7 +163,7 @@ class FirstTerminal:
     def began(self, tracked: Tracked, now: int) -> bool:
         """A service began; whether it can go on: its address is not one that has been retired."""
         address = tracked.local.current.address
-        if self.identities.get(address, False):
+        if self.leaving.identities.get(address, False):
             return False
         hop = next(
             (hop for hop in reversed(self.hops) if hop.first == address and hop.ready is not None), None
@@ -186,29 +171,29 @@ class FirstTerminal:
         if hop is not None:
             self._join(hop, tracked, now)
             self._advance_hop(hop, now)
-        elif address in self.leaving:
+        elif address in self.leaving.addresses:
             self._in.keep(tracked, now)
         return True
 
     def ended(self, tracked: Tracked, now: int) -> None:
         """A service ended."""
         for hop, exchange, item in self._places.pop(tracked.flow, ()):
-            if item.step in _OPEN:
+            if item.step in OPEN:
                 switched = item.step is Step.SWITCHING
                 self.asking.settle(
                     exchange, item, Outcome.HOPPED if switched else Outcome.ENDED_BEFORE, "it ended", now
                 )
-            self._advance(hop, exchange, now)
-        if any(end.address in self.leaving for end in tracked.local.accepted):
-            self._retire(now)
+            self._progress.advance(hop, exchange, now)
+        if any(end.address in self.leaving.addresses for end in tracked.local.accepted):
+            self.leaving.retire(now)
 
     def removed(self, tracked: Tracked) -> None:
         """A service's rewriting is over."""
-        self._release(tracked.flow.local.address)
+        self.leaving.release(tracked.flow.local.address)
 
     def inventory_taken(self, now: int) -> None:
         """All services are known as of now."""
-        self._inventory = now
+        self._progress.inventory = now
         for hop in list(self.hops):
             self._advance_hop(hop, now)
 
@@ -216,7 +201,7 @@ class FirstTerminal:
 
     def answered(self, hop: Hop, exchange: Exchange, now: int) -> None:
         """An answer was taken: do what it makes possible."""
-        self._advance(hop, exchange, now)
+        self._progress.advance(hop, exchange, now)
         self._finish(hop, now)
 
     def tick(self, now: int) -> None:
@@ -234,7 +219,7 @@ class FirstTerminal:
                 times.append(max(hop.ready, hop.due) + (0 if hop.exchanges else self._in.settings.grace))
             for exchange in hop.exchanges:
                 if exchange.closed is None:
-                    times += self._wakes(hop, exchange)
+                    times += self._progress.wakes(hop, exchange)
         return min(times, default=None)
 
     def place(self, number: int) -> tuple[Hop, Exchange, Leg] | None:
@@ -251,17 +236,14 @@ class FirstTerminal:
                 exchange.option_unknown = exchange.next_send = now  # UDP is left
         elif exchange.unrecognised is None:
             exchange.unrecognised = now
-        self._advance(hop, exchange, now)
+        self._progress.advance(hop, exchange, now)
         self._finish(hop, now)
 
     def restore(
         self, hops: list[Hop], leaving: list[IPv6Address], identities: dict[IPv6Address, bool], now: int
     ) -> None:
         """Take up hops that another process began; what was pending is sent again at once."""
-        self.leaving = dict.fromkeys(leaving)
-        self.identities = identities
-        for address, retired in identities.items():
-            self._in.outbox.act(RetireAddress(address=address) if retired else HoldIdentity(address=address))
+        self.leaving.restore(leaving, identities)
         for hop in hops:
             self.hops.append(hop)
             for exchange in list(hop.exchanges):
@@ -312,7 +294,7 @@ class FirstTerminal:
                     self.asking.settle(
                         exchange, item, Outcome.REFUSED, "the data plane refuses the switch", now
                     )
-            self._advance(hop, exchange, now)
+            self._progress.advance(hop, exchange, now)
 
     # inside
 
@@ -399,173 +381,8 @@ class FirstTerminal:
 
     def _advance_hop(self, hop: Hop, now: int) -> None:
         for exchange in hop.exchanges:
-            self._advance(hop, exchange, now)
+            self._progress.advance(hop, exchange, now)
         self._finish(hop, now)
-
-    def _advance(self, hop: Hop, exchange: Exchange, now: int) -> None:
-        """Take an exchange as far as it goes at this moment, and send what is to be sent."""
-        if exchange.closed is not None or hop.ready is None:
-            return
-        self._accept(exchange)
-        self._give_up(hop, exchange, now)
-        if exchange.closing is None:
-            if exchange.failed is None:
-                self._switch(hop, exchange, now)
-            self._close(hop, exchange, now)
-        if exchange.closing is not None and exchange.closed is None and self.asking.close_tried(exchange):
-            exchange.closed = now
-        due = exchange.next_send is not None and exchange.next_send <= now
-        if exchange.closed is None and (exchange.fresh or due):
-            self.asking.send_pending(hop, exchange, now)
-        self._tell(hop, exchange)
-
-    def _tell(self, hop: Hop, exchange: Exchange) -> None:
-        """Say which phases the exchange has come to."""
-        for phase in _PHASES[exchange.told :]:
-            if getattr(exchange, phase) is None:
-                return
-            exchange.told += 1
-            self._in.outbox.report(
-                f"hop.{phase}", hop=hop.number, partner=exchange.pair, services=len(exchange.items)
-            )
-
-    def _accept(self, exchange: Exchange) -> None:
-        """Packets to the second address are accepted before the partner hears of it from there."""
-        if exchange.closing is not None:
-            return
-        for item in self._steps.at(exchange, Step.SUPPORTED):
-            tracked = self._in.services.get(item.flow)
-            if tracked is not None and not self._in.services.accept(tracked, tracked.local, item.target):
-                self.asking.settle(
-                    exchange,
-                    item,
-                    Outcome.REFUSED,
-                    "another service has its place at the second address",
-                    item.since,
-                )
-
-    def _give_up(self, hop: Hop, exchange: Exchange, now: int) -> None:
-        """What went unanswered for too long counts as not answered."""
-        timeout = self._in.settings.answer_timeout
-        recognised = exchange.unrecognised is None or exchange.answered is not None
-        if not recognised and now - (exchange.unrecognised or now) >= self._in.settings.recognition:
-            self._fail(exchange, Outcome.NOT_RECOGNISED, now)
-        for step in (Step.ASKING, Step.SUPPORTED):
-            while (item := self._steps.oldest(exchange, step)) is not None and now - item.since >= timeout:
-                outcome = Outcome.NO_ANSWER if recognised else Outcome.NOT_RECOGNISED
-                self.asking.settle(exchange, item, outcome, "", now)
-        while (item := self._steps.oldest(exchange, Step.SWITCHING)) is not None:
-            if exchange.lease is None or now < exchange.lease:
-                break
-            self.asking.settle(
-                exchange, item, Outcome.NO_ANSWER, "the partner does not acknowledge the switch", now
-            )
-            self._in.outbox.act(CloseSockets(flow=item.flow))
-        if exchange.closing is None and exchange.failed is None and now - exchange.waiting >= timeout:
-            if exchange.answered is None or (
-                exchange.prepared is None and not self._steps.any(exchange, *_OPEN)
-            ):
-                self._fail(exchange, Outcome.NO_ANSWER if recognised else Outcome.NOT_RECOGNISED, now)
-            elif (
-                exchange.switched is not None
-                and exchange.acknowledged is None
-                and not self._steps.any(exchange, *_OPEN)
-            ):
-                exchange.acknowledged = now
-        if hop.at_expiry and not hop.held and exchange.closing is None:
-            oldest = self._steps.oldest(exchange, Step.SWITCHING)
-            if oldest is not None and now - oldest.since >= _UNACKNOWLEDGED and exchange.lease is not None:
-                hop.held = True
-                self._in.outbox.act(KeepAddress(address=hop.first, until=exchange.lease))
-
-    def _fail(self, exchange: Exchange, outcome: Outcome, now: int) -> None:
-        exchange.failed = outcome
-        self._in.pairs[exchange.pair].silent = True
-        for item in self._steps.at(exchange, Step.ASKING, Step.SUPPORTED, Step.PREPARED):
-            self.asking.settle(exchange, item, outcome, "", now)
-
-    def _switch(self, hop: Hop, exchange: Exchange, now: int) -> None:
-        """Services that are prepared switch once it is due."""
-        if now < hop.due:
-            return
-        moved = False
-        for item in self._steps.at(exchange, Step.PREPARED):
-            places = self._places.get(item.flow, [])
-            tracked = self._in.services.get(item.flow)
-            if tracked is None:
-                self.asking.settle(exchange, item, Outcome.ENDED_BEFORE, "it ended", now)
-            elif exchange.lease is None or now >= exchange.lease:
-                self.asking.settle(exchange, item, Outcome.NO_ANSWER, "the switch came too late", now)
-            elif any(place[2].step is Step.SWITCHING for place in places):
-                continue  # one switch at a time, so that the partner cannot take them in another order
-            elif item.failures and now - item.since < _AGAIN:
-                continue
-            elif any(
-                place[2].step is Step.PREPARED and place[0].number > hop.number and place[0].due <= now
-                for place in places
-            ):
-                continue  # the newer hop takes it along
-            else:
-                item.left = tracked.local.current
-                self._in.services.switch(tracked, tracked.local, item.target)
-                self._in.fresh_label(tracked)
-                self._steps.move(exchange, item, Step.SWITCHING, now)
-                moved = True
-                for place in places:
-                    if place[0].number < hop.number and place[2].step in _OPEN:
-                        self.asking.settle(place[1], place[2], Outcome.HOPPED, f"with hop {hop.number}", now)
-        if moved:
-            self.asking.progress(exchange, now)
-        unprepared = self._steps.any(exchange, Step.ASKING, Step.SUPPORTED, Step.PREPARED)
-        if exchange.switched is None and exchange.prepared is not None and not unprepared:
-            exchange.switched = now
-            if not self._steps.any(exchange, Step.SWITCHING):
-                self.asking.progress(exchange, now)
-            self._in.outbox.act(RefreshFlows())
-
-    def _close(self, hop: Hop, exchange: Exchange, now: int) -> None:
-        """Leave the first address, once nothing needs it any more with this partner."""
-        if self._steps.any(exchange, *_OPEN):
-            return
-        if exchange.failed is None:
-            idle = not self._in.settings.announce and not self._steps.any(exchange, Step.SWITCHED)
-            if exchange.acknowledged is None and not (idle and exchange.answered is not None):
-                return
-            if exchange.acknowledged is not None:
-                since = exchange.switched or exchange.acknowledged
-                seen = self._inventory > since or now >= since + _INVENTORY_TIMEOUT
-                if now < exchange.acknowledged + self._grace(exchange) or not seen:
-                    return
-        exchange.closing = now
-        services = self._in.services
-        for item in exchange.items:
-            tracked = services.get(item.flow)
-            if tracked is not None and item.step is Step.SWITCHED and item.left is not None:
-                services.refuse(tracked, tracked.local, item.left)
-            elif tracked is not None and item.step is Step.OVER:
-                services.refuse(tracked, tracked.local, item.target)
-        self._settle_places(hop, exchange, now)
-        self._retire(now)
-        self.asking.progress(exchange, now)
-        exchange.next_send = None
-        if exchange.answered is None:
-            exchange.closed = now
-
-    def _settle_places(self, hop: Hop, exchange: Exchange, now: int) -> None:
-        """Say what became of the services; who could not leave is kept where it is."""
-        for item in exchange.items:
-            places = self._places.get(item.flow, [])
-            places[:] = [place for place in places if place[2] is not item]
-            if not places:
-                self._places.pop(item.flow, None)
-            outcome = item.outcome or Outcome.NO_ANSWER
-            tracked = self._in.services.get(item.flow)
-            if tracked is not None and not places and tracked.local.current.address in self.leaving:
-                self._in.keep(tracked, now)  # no hop takes it further
-            self._in.report_service(hop.number, exchange.pair, item.flow, outcome, item.reason)
-
-    def _grace(self, exchange: Exchange) -> int:
-        return max(self._in.settings.grace, 2 * (exchange.rtt or 0))
 
     def _finish(self, hop: Hop, now: int) -> None:
         """Close the hop once all its exchanges are."""
@@ -575,70 +392,17 @@ class FirstTerminal:
             return
         if not hop.exchanges and now < max(hop.ready, hop.due) + self._in.settings.grace:
             return
-        self._retire(now)
         hop.closed = now
+        self.hops.remove(hop)
+        self.leaving.retire(now)
+        if hop.first not in self.leaving.addresses and hop.retired is None:
+            hop.retired = now
         for exchange in hop.exchanges:
             keys = self.asking.keys(exchange)
             self._by_number.pop(keys.number, None)
             self._by_number.pop(keys.second_number, None)
             self.asking.forget(exchange)
-        self.hops.remove(hop)
-        grace = max((self._grace(exchange) for exchange in hop.exchanges), default=self._in.settings.grace)
+        grace = max(
+            (self._progress.grace(exchange) for exchange in hop.exchanges), default=self._in.settings.grace
+        )
         self._in.outbox.report("hop.closed", **phases(hop, grace))
-
-    def _retire(self, now: int) -> None:
-        """Retire the addresses that nothing needs any more."""
-        for address in list(self.leaving):
-            hops = [hop for hop in self.hops if hop.first == address]
-            needed = any(hop.second == address for hop in self.hops) or any(
-                now < hop.due or any(exchange.closing is None for exchange in hop.exchanges) for hop in hops
-            )
-            there = self._in.services.with_local(address)
-            if needed or any(tracked.ended is None for tracked in there):
-                continue
-            for tracked in there:  # it only lingered
-                self._in.services.remove(tracked)
-            del self.leaving[address]
-            self.identities[address] = True
-            self._in.outbox.act(RetireAddress(address=address))
-            for hop in hops:
-                hop.retired = now
-            self._release(address)
-
-    def _release(self, address: IPv6Address) -> None:
-        """Nothing needs to stand for an address that no socket bears."""
-        if (
-            address in self.identities
-            and address not in self.leaving
-            and not self._in.services.of_sockets(address)
-            and not any(address in (hop.first, hop.second) and hop.retired is None for hop in self.hops)
-        ):
-            del self.identities[address]
-            self._in.outbox.act(ReleaseIdentity(address=address))
-
-    def _wakes(self, hop: Hop, exchange: Exchange) -> Iterator[int]:
-        """When something is due in an exchange that is not closed."""
-        timeout = self._in.settings.answer_timeout
-        if exchange.next_send is not None:
-            yield exchange.next_send
-        if exchange.closing is not None:
-            return
-        for step in (Step.ASKING, Step.SUPPORTED):
-            if (item := self._steps.oldest(exchange, step)) is not None:
-                yield item.since + timeout
-        if exchange.unrecognised is not None and exchange.answered is None:
-            yield exchange.unrecognised + self._in.settings.recognition
-        if exchange.prepared is None or (exchange.switched is not None and exchange.acknowledged is None):
-            yield exchange.waiting + timeout
-        if exchange.prepared is not None and exchange.switched is None:
-            yield hop.due
-        if (item := self._steps.oldest(exchange, Step.PREPARED)) is not None:
-            yield item.since + _AGAIN if item.failures else hop.due
-        if (item := self._steps.oldest(exchange, Step.SWITCHING)) is not None and exchange.lease is not None:
-            yield exchange.lease
-            if hop.at_expiry and not hop.held:
-                yield item.since + _UNACKNOWLEDGED
-        if exchange.acknowledged is not None and not self._steps.any(exchange, *_OPEN):
-            seen = self._inventory > (exchange.switched or exchange.acknowledged)
-            inventory = 0 if seen else (exchange.switched or exchange.acknowledged) + _INVENTORY_TIMEOUT
-            yield max(exchange.acknowledged + self._grace(exchange), inventory)

@@ -14,7 +14,8 @@ import msgspec
 from nodes.terminal.actions import Carriage, Endpoint, Flow, Outcome
 from nodes.terminal.replay import Numbering, Window
 
-MOST_ID = 0xFFFF
+MOST_ID = 0xFFFF - 1023
+"""As many services can have ports of their own from 1024 on."""
 
 
 class Step(StrEnum):

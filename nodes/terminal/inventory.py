@@ -1,7 +1,7 @@
 """The flows of this node: from the kernel's lists of sockets, and from what the data plane learned. No I/O.
 
-A connected socket says both its ends itself. One without a connection (UDP) and an ICMPv6 echo, which on the side
-that answers has no socket at all, are known by their packets.
+A connected socket says both its ends itself. One without a connection (UDP) and an ICMPv6 echo, which on the
+side that answers has no socket at all, are known by their packets.
 """
 
 from __future__ import annotations

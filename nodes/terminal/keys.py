@@ -27,6 +27,8 @@ RandomOctets = Callable[[int], bytes]
 
 _SALT = b"hopbed address hopping 1"
 _NONCE = 12
+_LEAST_PORT = 1024
+_PORTS = 1 << 16
 _RANDOM_PART = 6
 
 
@@ -152,10 +154,10 @@ class ContextKeys:
         Args:
             service: its id in the context.
         """
-        at = service
-        while True:  # a permutation of 16 bits, walked until it leaves the ports that are nobody's to take
+        at = _LEAST_PORT + (service - 1) % (_PORTS - _LEAST_PORT)
+        while True:  # a permutation of all ports, walked until it is back among those that one may take
             at = self._permuted(at)
-            if at >= 1024:
+            if at >= _LEAST_PORT:
                 return at
 
     def _permuted(self, value: int) -> int:

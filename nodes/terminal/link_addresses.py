@@ -1,7 +1,8 @@
 """The addresses of the interface, as the kernel tells of them. No I/O.
 
 The kernel notifies (RTM_NEWADDR) when an address appears, when it ceases to be tentative, when its preferred
-lifetime ends and when its lifetimes change; and (RTM_DELADDR) when its valid lifetime ends or somebody removes it.
+lifetime ends and when its lifetimes change; and (RTM_DELADDR) when its valid lifetime ends or somebody
+removes it.
 """
 
 from __future__ import annotations

@@ -85,9 +85,8 @@ class Code(IntEnum):
     SUPPORTED = 0
     NO_SUCH_FLOW = 1
     POLICY = 2
+    NO_ROOM = 3
     COOKIE_NEEDED = 16
-    WRONG_ADDRESS = 17
-    NO_ROOM = 18
 
 
 class Listed(NamedTuple):

@@ -109,7 +109,8 @@ class TerminalMethods:
         """Hop on a schedule.
 
         Raises:
-            ParameterError: the times leave no room for a hop, nobody shares a secret, a prefix is not on the link.
+            ParameterError: the times leave no room for a hop, nobody shares a secret, a prefix is not on the
+            link.
         """
         plan = await self._plan(
             schedule,
@@ -196,7 +197,7 @@ class TerminalMethods:
     async def _plan(self, hopping: Hopping, **times: int | None) -> HopPlan:
         if not self._core.status()["partners"]:
             raise errors.ParameterError(
-                "hops: no secret is shared with any partner; terminal.pair shares one, without it nobody would answer"
+                "hops: no secret is shared with any partner, so nobody would answer; terminal.pair shares one"
             )
         first = hopping.first or str(self._first())
         known = {one.address for one in self._addresses.known.addresses}
@@ -218,7 +219,7 @@ class TerminalMethods:
         for prefix in plan.prefixes:
             if not any(prefix.subnet_of(known_prefix) for known_prefix in on_link):
                 raise errors.ParameterError(
-                    f"hops: the prefix {prefix} is not on the link, which has {', '.join(map(str, on_link)) or 'none'}; "
+                    f"hops: the prefix {prefix} is not on the link ({', '.join(map(str, on_link))}); "
                     "terminal.link says that a prefix is"
                 )
         return plan

@@ -49,7 +49,7 @@ class SetPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Link(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The parameter of ``terminal.link``: prefixes that are on the link beside those that the node has a route to."""
+    """The parameter of ``terminal.link``: prefixes on the link beside those that the node has a route to."""
 
     prefixes: Annotated[tuple[str, ...], Meta(min_length=1)]
 
@@ -68,7 +68,8 @@ class Hopping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         carriage: how messages travel; with ``fallback`` by UDP too where no answer comes by the option.
         option_type: of the destination option: 0xDE, 0x1E or 0x9E.
         grace: the least time from the switch to the close, s.
-        keep: the longest that an address is kept for services that cannot leave it, s; then their sockets are closed.
+        keep: how long at most an address is kept for services that cannot leave it, s; then their sockets
+            are closed.
         flow_labels: a fresh flow label for each service in each hop.
         move_ports: other ports on the wire after each hop.
         pool: how many second addresses are stored beforehand; None: as many as are needed.

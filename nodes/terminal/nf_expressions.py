@@ -1,7 +1,8 @@
 """The expressions that nf_tables rules are made of, as octets. No I/O.
 
 A rule works on 16 registers of four octets; what is written to one stays there until the rule's end. Rules of
-text (``nft``) can neither look one key up for several rewritings nor read inside of an ICMPv6 error; these can.
+text (``nft``) can neither look one key up for several rewritings nor read inside of an ICMPv6 error; these
+can.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def contained(name: str, register: int) -> bytes:
 
 
 def mapped(name: str, register: int, target: int) -> bytes:
-    """Copy the data of this key to registers, which may be the key's own; without such a key the rule ends."""
+    """Copy this key's data to registers, which may be the key's own; without such a key the rule ends."""
     return _expression("lookup", text(1, name), number(2, _register(register)), number(3, _register(target)))
 
 
@@ -109,7 +110,7 @@ def learned(name: str, register: int, *, timeout_ms: int = 0) -> bytes:
 
 
 def proxied(port_register: int) -> bytes:
-    """Hand the packet to a local proxy; what matters here: with such a rule the kernel reassembles fragments first."""
+    """Hand the packet to a local proxy. While there is such a rule the kernel reassembles fragments first."""
     return _expression("tproxy", number(1, NFPROTO_IPV6), number(3, _register(port_register)))
 
 

@@ -1,7 +1,7 @@
 """A socket to nf_tables: transactions, and what a set holds.
 
-The kernel has done what it was told when ``send`` returns, answers included: nothing here waits. A transaction
-of a few elements takes it some tens of microseconds, where starting ``nft`` takes milliseconds.
+The kernel has done what it was told when ``send`` returns, answers included: nothing here waits. A
+transaction of a few elements takes it some tens of microseconds, where starting ``nft`` takes milliseconds.
 """
 
 from __future__ import annotations

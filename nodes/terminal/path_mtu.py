@@ -1,9 +1,9 @@
-"""Path MTUs of flows that are rewritten: what an ICMPv6 Packet Too Big says must hold for the wire's addresses too.
+"""Path MTUs of flows that are rewritten: what a Packet Too Big says must hold for the wire's addresses too.
 
-The rewriting takes an error to the socket, and the kernel remembers the path MTU for the addresses that the socket
-knows. TCP makes its segments by that. Datagrams are cut into fragments by the route of the wire's addresses, which
-change with each hop; so the kernel is told the same about these, by a Packet Too Big of our own over the loopback
-interface that quotes an echo request from the one address to the other.
+The rewriting takes an error to the socket, and the kernel remembers the path MTU for the addresses that the
+socket knows. TCP makes its segments by that. Datagrams are cut into fragments by the route of the wire's
+addresses, which change with each hop; so the kernel is told the same about these, by a Packet Too Big of our
+own over the loopback interface that quotes an echo request from the one address to the other.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the data plane's maps hold: what sockets know on one side, what the wire carries on the other. No I/O.
 
-Stateless: each packet is looked up once, by its addresses, ports and protocol, and the answer holds all that is
-to be written. The maps, with an element for each thing that is rewritten:
+Stateless: each packet is looked up once, by its addresses, ports and protocol, and the answer holds all that
+is to be written. The maps, with an element for each thing that is rewritten:
 
 ``out``           a packet that a socket sends                    socket → wire
 ``out_labelled``  the same, with a flow label of its own          socket → wire
@@ -9,8 +9,8 @@ to be written. The maps, with an element for each thing that is rewritten:
 ``error_in``      what an ICMPv6 error from the wire quotes       wire → socket
 ``error_out``     what an ICMPv6 error of this host quotes        socket → wire
 
-and the set ``closed`` of what the wire may no longer carry to a socket. An ICMPv6 echo has its identifier in the
-place of the ports.
+and the set ``closed`` of what the wire may no longer carry to a socket. An ICMPv6 echo has its identifier in
+the place of the ports.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def contents(
 
     Args:
         rewritings: what is to be done with each flow.
-        aliases: further local addresses that the kernel may choose for the packets of a flow whose socket has no
+        aliases: further local addresses that the kernel may choose for the packets of a flow whose socket has
+        no
             address of its own; they leave as the flow's do.
     """
     found: dict[str, dict[bytes, bytes]] = {name: {} for name in (*MAPS, CLOSED)}

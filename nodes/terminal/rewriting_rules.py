@@ -1,8 +1,9 @@
-"""The table that rewrites packets: its chains and rules. What its maps hold is :mod:`nodes.terminal.rewriting`. No I/O.
+"""The table that rewrites packets: chains and rules; what its maps hold is :mod:`.rewriting`. No I/O.
 
 Keys and data lie in the same registers. From and to ``retired`` addresses nothing comes in from the wire, and
 nothing but what is rewritten goes out; nothing goes out to ``gone`` ones, the retired addresses of partners.
-``sent`` and ``received`` learn the UDP flows and ICMPv6 echoes with ``partners``, of which no socket list has all.
+``sent`` and ``received`` learn the UDP flows and ICMPv6 echoes with ``partners``, of which no socket list has
+all.
 """
 
 from __future__ import annotations
@@ -89,8 +90,8 @@ def table() -> list[Message]:
 def reassembly() -> list[Message]:
     """A rule that no packet comes to, for which the kernel reassembles fragments before the table sees them.
 
-    A later fragment has no ports, so it would keep the addresses of the wire. Connection tracking would reassemble
-    too, but look at every packet of the node; a rule for a transparent proxy does not.
+    A later fragment has no ports, so it would keep the addresses of the wire. Connection tracking would
+    reassemble too, but look at every packet of the node; a rule for a transparent proxy does not.
     """
     never = [
         nf.meta(Meta.INPUT_INTERFACE, 0),
@@ -263,7 +264,7 @@ _QUOTED = (
 
 
 def _error(quoted: _Quoted, name: str) -> list[bytes]:
-    """Rewrite what an error quotes. The error's checksum is corrected; what is quoted of another is history."""
+    """Rewrite what an error quotes, and correct the error's checksum; the quoted packet's is history."""
     return [
         *_is_icmpv6(_SPARE),
         nf.load(Base.TRANSPORT, 0, 1, _SPARE),
@@ -280,7 +281,7 @@ def _error(quoted: _Quoted, name: str) -> list[bytes]:
 
 
 def _learning(name: str, *, partner_at: int) -> Iterable[Sequence[bytes]]:
-    """Keys of packets as sockets know them: before the rewriting on their way out, behind it on their way in."""
+    """Keys of packets as sockets know them: before the rewriting on the way out, behind it on the way in."""
     partner = [nf.load(Base.NETWORK, partner_at, PREFIX, _ADDRESSES), nf.contained(PARTNERS, _ADDRESSES)]
     yield [
         nf.meta(Meta.TRANSPORT_PROTOCOL, _PROTOCOL),

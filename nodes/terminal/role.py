@@ -1,4 +1,4 @@
-"""The role ``terminal`` as the agent plays it: a hop daemon, started when it is first needed and kept alive."""
+"""The role ``terminal`` as the agent plays it: a hop daemon, started when it is needed and kept alive."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Schedule:
             and preferred != 0
             and self._pool is not None
         ):
-            if address != self._at.current and address not in self._first.identities:
+            if address != self._at.current and address not in self._first.leaving.identities:
                 self._pool.offer(address)
             if self._at.waiting:
                 self._at.waiting = False
@@ -220,15 +220,23 @@ class Schedule:
     # inside
 
     def _take(self, plan: HopPlan, now: int, *, by_hand: bool) -> None:
+        current = plan.first
+        if by_hand and self._at.current is not None and any(hop.first == current for hop in self._first.hops):
+            current = self._at.current  # it is already on its way from there
         self._at = ScheduleState(
-            plan=plan, current=plan.first, number=self._at.number, started=now, by_hand=by_hand
+            plan=plan,
+            current=current,
+            number=self._at.number,
+            started=now,
+            by_hand=by_hand,
+            queued=self._at.queued if by_hand else [],
         )
         self._pool = SecondAddresses(plan, self._in.octets(_KEY_OCTETS), self._interface)
         self._ended_before = 0
         self._told_done = by_hand
 
     def _next_queued(self, now: int) -> None:
-        """Begin the hop by hand that was asked for first, unless another one's address is still being added."""
+        """Begin the hop by hand that was asked for first, unless another is still being prepared."""
         if self._at.queued and not self._busy():
             self._begin(now, self._at.queued.pop(0))
 
@@ -293,7 +301,7 @@ class Schedule:
         return next((hop for hop in self._first.hops if hop.second == address and hop.ready is None), None)
 
     def _in_use(self) -> set[IPv6Address]:
-        used = set(self._first.identities) | set(self._first.leaving)
+        used = set(self._first.leaving.identities) | set(self._first.leaving.addresses)
         return used | {hop.second for hop in self._first.hops} | {hop.first for hop in self._first.hops}
 
     def _stay(self, first: IPv6Address) -> None:

@@ -40,7 +40,7 @@ def packet_filter(option_types: Collection[int]) -> bytes:
 
 
 def silence_table(option_types: Collection[int]) -> list[Message]:
-    """A table of its socket's that drops messages behind the packet socket, so that the kernel answers none."""
+    """A table of its socket's that drops messages behind the packet socket: the kernel answers none."""
     rules = (
         [
             nf.load(Base.NETWORK, _NEXT_HEADER, 1, 0),

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from nodes import errors
+from nodes.terminal.contexts import Context
 from nodes.terminal.hops import Hop
 from nodes.terminal.plan import HopPlan
-from nodes.terminal.second import Context
 from nodes.terminal.services import Tracked
 
 VERSION = 1

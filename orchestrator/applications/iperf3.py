@@ -58,6 +58,13 @@ async def running(
         yield application
 
 
+def _cpu_seconds(end: dict[str, Any]) -> float:
+    """Processor time of both ends; the kernel's share of the transfer is in it."""
+    used = end["cpu_utilization_percent"]
+    percent = float(used["host_total"]) + float(used["remote_total"])
+    return percent / 100 * float(end["sum_sent"]["seconds"])
+
+
 def _judge(ended: Ended, name: str) -> Finding:
     said: dict[str, Any] = {}
     try:
@@ -68,6 +75,7 @@ def _judge(ended: Ended, name: str) -> Finding:
             "bits_per_second": float(received["bits_per_second"]),
             "octets": int(received["bytes"]),
             "congestion": str(said["end"].get("sender_tcp_congestion", "")),
+            "cpu_seconds": _cpu_seconds(said["end"]),
         }
     except (msgspec.DecodeError, LookupError, TypeError):
         figures = {}

@@ -7,6 +7,7 @@ after the overlap. Times are those at which an application has the records, for 
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,6 +27,7 @@ from orchestrator.program import run_program
 from orchestrator.scenarios import address_hop_evidence as evidence
 from orchestrator.scenarios import address_hop_link as link
 from orchestrator.scenarios import address_hop_story as story
+from orchestrator.scenarios.address_hop_flows import STEADY
 from orchestrator.scenarios.address_hop_nodes import ALL, MOVING, TERMINAL
 from orchestrator.scenarios.address_hop_parameters import AddressHopScenario
 from orchestrator.scenarios.address_hop_router import Origin
@@ -48,10 +50,10 @@ _BIN_NS = 100_000_000
 
 
 def specs(stage: Stage, parameters: AddressHopScenario) -> list[FlowSpec]:
-    """A stream of records, and a bulk transfer."""
+    """A stream of records, and a bulk transfer; and beside them a stream over TCP whose address stays."""
     assert parameters.mechanism is not None
     plan = stage.bed.plan
-    return [
+    found = [
         FlowSpec(
             name=name,
             source=MOVING,
@@ -69,6 +71,14 @@ def specs(stage: Stage, parameters: AddressHopScenario) -> list[FlowSpec]:
             (BULK, max(10, parameters.bulk * 1_000_000 // (8 * _BULK_SIZE)), _BULK_SIZE),
         )
     ]
+    steady = dataclasses.replace(
+        found[0],
+        name=f"{STEADY}{STREAM}",
+        source_address=link.steady_address(plan, MOVING),
+        destination_address=link.steady_address(plan, TERMINAL),
+        transport=Transport.TCP,
+    )
+    return [*found, steady]
 
 
 async def play(stage: Stage, parameters: AddressHopScenario) -> None:
@@ -97,7 +107,7 @@ async def play(stage: Stage, parameters: AddressHopScenario) -> None:
 async def _changes(stage: Stage, parameters: AddressHopScenario) -> AsyncIterator[anyio.Event]:
     """The address changes without us; the event is set after the last one."""
     bed = stage.bed
-    connections = len(specs(stage, parameters)) if parameters.mechanism == "mptcp" else 0
+    connections = sum(spec.transport is Transport.MPTCP for spec in specs(stage, parameters))
     if connections:
         limits = ["ip", "mptcp", "limits", "set", "subflows", "8", "add_addr_accepted", "8"]
         await bed.node(TERMINAL).exec(limits)

@@ -206,7 +206,7 @@ def test_a_flow_goes_on_at_other_addresses_and_ports_of_both_ends(nodes, kind, s
     with both(nodes) as planes, talk(nodes, "b", server) as service:
         assert service.hear() == "bound"
         with talk(nodes, "a", CLIENT, kind, "-", 0, B) as client:
-            address, port = client.hear().split()
+            port = client.hear().split()[1]
             assert client.ask("10") == f"{A} {port} 10"
             rewrite(planes, hopped(protocol, int(port)))
             assert client.ask("11") == f"{A} {port} 11"
@@ -327,7 +327,7 @@ def routed(nodes):
     ("kind", "server", "protocol"), [("SOCK_DGRAM", UDP_SERVER, UDP), ("SOCK_STREAM", TCP_SERVER, TCP)]
 )
 def test_a_smaller_path_mtu_comes_to_the_socket_that_knows_the_first_address(nodes, kind, server, protocol):
-    """The error quotes the second addresses; untranslated it would reach no socket, and TCP would stand still."""
+    """The error quotes the second addresses; untranslated it reaches no socket, and TCP stands still."""
     with routed(nodes), both(nodes) as planes, talk(nodes, "b", server) as service:
         assert service.hear() == "bound"
         with talk(nodes, "a", CLIENT, kind, A, 0, FAR) as client:

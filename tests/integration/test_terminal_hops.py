@@ -7,13 +7,13 @@ import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 from two_terminals import (
+    HEARD,
     A,
     B,
-    HEARD,
     assert_whole,
-    daemon,
     hops_done,
     kill_daemon,
+    line,
     network,
     other_prefixes,
     outcomes,
@@ -157,7 +157,7 @@ async def test_the_first_terminals_daemon_killed_in_the_middle_of_a_hop_goes_on_
 
 @pytest.mark.parametrize("phase", ["hop.asked", "hop.answered", "hop.prepared"])
 async def test_the_second_terminals_daemon_killed_in_the_middle_of_a_hop_costs_no_packet(phase):
-    """While it is dead its kernel does not recognise requests: a service may stay where it is, and goes on."""
+    """While it is dead its kernel does not recognise requests: a service may stay where it is."""
     async with terminals() as bed:
         async with traffic(bed) as flows:
             await bed.node(A).terminal.schedule(model.Schedule(hops=3, period=0.2))
@@ -176,7 +176,7 @@ async def test_the_kernels_own_lifetimes_drive_the_hops():
             await hops_done(bed)
         assert_whole(flows)
         assert set(outcomes(bed)) == {"hopped"}
-        (first, second) = said(bed, "hop.closed", A)
+        first, _ = said(bed, "hop.closed", A)
         deprecated = [
             one for one in said(bed, "address.deprecated", A) if one.data["address"] == first.data["first"]
         ]
@@ -238,3 +238,49 @@ async def test_a_socket_without_a_connection_and_an_echo_hop_too():
         assert hopped.outcomes == {"hopped": 2}
         assert sent == received
         assert ", 0% packet loss" in summary, summary
+
+
+WATCHER = """
+# counts packets on the wire, and those of them that have an address anywhere in them, once told to begin
+import select, socket, sys
+from ipaddress import IPv6Address
+frames = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x86DD))
+wanted = IPv6Address(sys.argv[1]).packed
+print("here", flush=True)
+sys.stdin.readline()
+while select.select([frames], [], [], 0)[0]:
+    frames.recv(2000)
+count = bearing = 0
+while not select.select([sys.stdin], [], [], 0)[0]:
+    if select.select([frames], [], [], 0.01)[0]:
+        octets = frames.recv(2000)
+        count += 1
+        bearing += wanted in octets
+print(count, bearing, flush=True)
+"""
+
+
+async def test_after_the_close_no_packet_bears_the_first_address_and_nobody_reaches_it():
+    async with terminals() as bed:
+        first = bed.node(A).address
+        argv = [*bed.runtime.python, "-c", WATCHER, first]
+        async with traffic(bed) as flows:
+            watcher = await anyio.open_process(bed.runtime.command(B, argv))
+            try:
+                assert await line(watcher) == "here"
+                await bed.node(A).terminal.hop()
+                await watcher.stdin.send(b"\n")
+                await anyio.sleep(1)
+                await watcher.stdin.send(b"\n")
+                count, bearing = (int(one) for one in (await line(watcher)).split())
+            finally:
+                if watcher.returncode is None:
+                    watcher.kill()
+                await watcher.aclose()
+            pinged = await bed.node(B).exec(
+                ["ping", "-6", "-c", "2", "-i", "0.2", "-W", "1", first], check=False
+            )
+        assert_whole(flows)
+        assert count > 200
+        assert bearing == 0
+        assert pinged.returncode != 0

@@ -117,6 +117,14 @@ def network(address):
     return str(ipaddress.IPv6Network((address, 64), strict=False))
 
 
+async def line(process):
+    """The next line that a program writes, without its end."""
+    said = b""
+    while not said.endswith(b"\n"):
+        said += await process.stdout.receive(1)
+    return said[:-1].decode()
+
+
 async def sh(bed, node, command, **arguments):
     """The output of a shell's command line in a node."""
     done = await bed.node(node).exec(["sh", "-c", command], **arguments)

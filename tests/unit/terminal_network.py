@@ -194,7 +194,8 @@ class Node:
         self.core = self._core()
         for pair in self.pairs:
             self.core.pair(*pair)
-        self.tell(lambda now: self.core.restore(self.on_snapshot, now))
+        if self.on_snapshot:
+            self.tell(lambda now: self.core.restore(self.on_snapshot, now))
         self.tell(lambda now: self.core.flows_changed(list(self.flows.values()), [], now))
 
     # services

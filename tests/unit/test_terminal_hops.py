@@ -397,6 +397,17 @@ def test_a_service_with_somebody_without_a_secret_stays():
     assert a.out(flows[0]).local == flows[0].local
 
 
+def test_an_echo_with_a_stranger_keeps_no_address():
+    network, a, _ = terminals()
+    stranger = network.add("c", "c")
+    echo = Flow(do.ICMPV6, Endpoint(a.current, 7), Endpoint(stranger.current, 7))
+    a.core.flows_changed([do.Service(flow=echo)], [], network.now)
+    hop(a)
+    network.run(S)
+    assert a.of("hop.closed")[0]["retired"] is True
+    assert not a.core.concerned(echo)
+
+
 def test_a_partner_that_does_not_know_the_flow_refuses_it():
     network, a, b = terminals()
     flows = network.service(a, b, 5000)

@@ -1,0 +1,1 @@
+"""Fuzzers: modules run by hand, with a shorter form in the tests."""
