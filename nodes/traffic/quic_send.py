@@ -146,7 +146,9 @@ def _send(arguments: Namespace, sender: _Sender, log: FlowLog, orders: OrderRead
         sent_ns = time.monotonic_ns()
         if sent_ns < schedule.due_ns:
             continue
-        schedule.skip_missed(sent_ns)
+        schedule.skip_missed(sent_ns if until_ns is None else min(sent_ns, until_ns))
+        if until_ns is not None and schedule.due_ns >= until_ns:
+            break  # too late for the last slots: none that is due after the end is sent, or counted
         error = sender.send(probes.encode(sequence, sent_ns))
         log.sent(sequence, sent_ns, time.monotonic_ns(), error)
         failed += bool(error)

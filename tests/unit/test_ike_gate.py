@@ -3,11 +3,12 @@
 from ike_wire import A, B, Wire
 
 from nodes.ike.endpoint import Endpoint
+from nodes.ike.gate import OpenGate
 from nodes.ike.settings import IkeOptions
 from nodes.peer.model import Psk
 
 
-class Watched:
+class Watched(OpenGate):
     """A gate that is open or shut, and remembers."""
 
     def __init__(self):
