@@ -36,7 +36,7 @@ def test_the_gate_is_asked_by_both_sides():
     wire = Wire()
     near, far = watched(wire, "a"), watched(wire, "b")
     wire.up()
-    assert set(near.asked) == {(str(B), "initiator")}
+    assert (str(B), "initiator") in near.asked
     assert set(far.asked) == {(str(A), "responder")}
     assert near.told == far.told == []
 
