@@ -105,7 +105,8 @@ class Guard:
 
     def failed(self, partner: str, reason: str, text: str) -> None:
         """A negotiation that this node began with a partner has failed."""
-        self._silence.abnormal(partner, Side.SENDER, reason, text=text)
+        if self._silence.abnormal(partner, Side.SENDER, reason, text=text):
+            self._letters.forget(partner, Side.SENDER)  # its cookies are in what charon says meanwhile
 
     def states(self) -> list[PartnerState]:
         """What is remembered."""
@@ -198,7 +199,9 @@ class Guard:
         header = self._sight(sas[0]).header if sas else sighting.header
         if header is not None:
             self._letters.remember(partner, side, header, newly=newly)
-        elif newly:  # it was over too soon to be asked for; its end tells its cookies
+        else:  # it was over too soon to be asked for; its end tells its cookies
+            if newly:
+                self._letters.forget(partner, side)
             self._tasks.start_soon(self._remember_late, partner, side, ike_id)
         for sa in sas:
             if sa.children:
@@ -209,7 +212,6 @@ class Guard:
         ended.set()
 
     async def _remember_late(self, partner: str, side: Side, ike_id: int) -> None:
-        self._letters.forget(partner, side)
         with anyio.move_on_after(PATIENCE):
             while (sighting := self._sightings.of(ike_id)) is None or sighting.header is None:
                 if self._seen.is_set():
