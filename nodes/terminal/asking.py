@@ -84,7 +84,7 @@ class Asking:
     def _send_requests(self, hop: Hop, exchange: Exchange, now: int, again: bool) -> int:
         if exchange.failed is not None or exchange.closing is not None:
             return 0
-        groups = self._grouped(self._due(exchange, Step.ASKING, again), from_second=None)
+        groups = self._grouped(exchange, self._due(exchange, Step.ASKING, again), None)
         if not groups and exchange.answered is None and (again or exchange.asked is None):
             groups = self._to_pair(exchange, hop.first)
         sent = 0
@@ -123,7 +123,9 @@ class Asking:
             if cookie is None:
                 continue
             cookies = (cookie,) if exchange.proof is None else (cookie, exchange.proof)
-            groups = self._grouped(items, hop.second) if items else self._to_pair(exchange, hop.second)
+            groups = (
+                self._grouped(exchange, items, hop.second) if items else self._to_pair(exchange, hop.second)
+            )
             for addresses, group in groups.items():
                 for portion in portions(group, MOST_IDS) or [[]]:
                     self._send(
@@ -144,7 +146,7 @@ class Asking:
     def _send_switches(self, hop: Hop, exchange: Exchange, now: int, again: bool) -> int:
         if exchange.failed is not None or exchange.closing is not None:
             return 0
-        groups = self._grouped(self._due(exchange, Step.SWITCHING, again), hop.second)
+        groups = self._grouped(exchange, self._due(exchange, Step.SWITCHING, again), hop.second)
         alone = not self.steps.any(exchange, Step.SWITCHING)
         if alone and exchange.switched is not None and exchange.acknowledged is None:
             groups = self._to_pair(exchange, hop.second)
@@ -171,23 +173,32 @@ class Asking:
             item.sent = True
         return items
 
-    def _grouped(self, items: Iterable[Item], from_second: IPv6Address | None) -> dict[Addresses, list[Item]]:
+    def _grouped(
+        self, exchange: Exchange, items: Iterable[Item], from_second: IPv6Address | None
+    ) -> dict[Addresses, list[Item]]:
         """Services by their messages' addresses: from where they are now, or from the second address."""
         groups: dict[Addresses, list[Item]] = defaultdict(list)
+        elsewhere = self._elsewhere(exchange) if from_second is not None else None
         for item in items:
             tracked = self._in.services.get(item.flow)
             if tracked is not None:
                 out = tracked.out
-                groups[from_second or out.local.address, out.remote.address].append(item)
+                groups[from_second or out.local.address, elsewhere or out.remote.address].append(item)
         return groups
+
+    def _elsewhere(self, exchange: Exchange) -> IPv6Address | None:
+        """Every other time where the partner is now: it may have left a service that it no longer has."""
+        return self._in.pairs[exchange.pair].address if exchange.tries % 2 else None
 
     def _to_pair(self, exchange: Exchange, source: IPv6Address) -> dict[Addresses, list[Item]]:
         """A message that is about no service: to where the partner is now."""
-        address = self._in.pairs[exchange.pair].address
-        for item in exchange.items[-8:]:  # a service knows better
-            tracked = self._in.services.get(item.flow)
-            if tracked is not None and tracked.ended is None:
-                address = tracked.remote.current.address
+        address = self._elsewhere(exchange)
+        if address is None:
+            address = self._in.pairs[exchange.pair].address
+            for item in exchange.items[-8:]:  # a service knows better
+                tracked = self._in.services.get(item.flow)
+                if tracked is not None and tracked.ended is None:
+                    address = tracked.remote.current.address
         return {} if address is None else {(source, address): []}
 
     def _listed(self, item: Item) -> Listed | None:

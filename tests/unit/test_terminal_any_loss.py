@@ -142,7 +142,7 @@ class AnyLoss(RuleBasedStateMachine):
         self.network.jitter = 0
         self.network.run(3 * S)
         self.network.quiet = True
-        self.network.run(20 * S)
+        self.network.run(35 * S)  # the lease of a switch that nobody acknowledges is 30 s
         self.no_service_is_half_switched()
         for node in (self.a, self.b):
             assert not node.core._first.hops, node.core.status()
