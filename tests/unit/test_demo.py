@@ -75,7 +75,7 @@ def test_stories_are_found_by_name_in_their_own_order():
     names = [story.name for story in STORIES]
     assert [story.name for story in find(tuple(reversed(names)))] == names
     assert find(()) == STORIES
-    with pytest.raises(UsageError, match="no story 'x'; there are rekey"):
+    with pytest.raises(UsageError, match=f"no story 'x'; there are {', '.join(names)}"):
         find(("x",))
 
 
