@@ -57,7 +57,8 @@ STORIES = (
         title="A negotiation that cannot succeed",
         text=(
             "Two strongSwan peers whose IKEv1 secrets differ, and a sender that never stops trying. Stock"
-            " repeats at once; with the handling on, both sides are inactive for five seconds after a failure."
+            " repeats at once; with the handling on, both sides are inactive for five seconds after each"
+            " failure."
         ),
         scenario="ike-abnormality",
         parameters=("kind=psk", "ike=1", "t1=5", "t2=5", "duration=7"),

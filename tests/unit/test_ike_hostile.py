@@ -265,4 +265,3 @@ def test_a_partner_that_opens_quick_modes_and_never_ends_them_is_stopped():
         if not wire.a.endpoint.phase1.sas:
             break
     assert len(wire.b.endpoint.lifecycle.pairs) <= 17
-
