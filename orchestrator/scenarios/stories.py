@@ -82,10 +82,15 @@ STORIES = (
         title="A negotiation that cannot succeed",
         text=(
             "Two strongSwan peers whose IKEv1 secrets differ, and a sender that never stops trying. Stock"
+<<<<<<< HEAD
             " repeats at once; with the handling on, both sides are inactive for a time after a failure."
+=======
+            " repeats at once; with the handling on, both sides are inactive for twenty seconds after each"
+            " failure."
+>>>>>>> abn
         ),
         scenario="ike-abnormality",
-        parameters=("kind=psk", "ike=1", "t1=5", "t2=5", "duration=7"),
+        parameters=("kind=psk", "ike=1", "t1=20", "t2=20", "duration=10"),
         vary="handling=off,on",
         figures=(
             "IKE messages a minute from the sender",
