@@ -82,12 +82,8 @@ STORIES = (
         title="A negotiation that cannot succeed",
         text=(
             "Two strongSwan peers whose IKEv1 secrets differ, and a sender that never stops trying. Stock"
-<<<<<<< HEAD
-            " repeats at once; with the handling on, both sides are inactive for a time after a failure."
-=======
             " repeats at once; with the handling on, both sides are inactive for twenty seconds after each"
             " failure."
->>>>>>> abn
         ),
         scenario="ike-abnormality",
         parameters=("kind=psk", "ike=1", "t1=20", "t2=20", "duration=10"),
