@@ -232,7 +232,7 @@ class Core:
         """Whatever came, the core is bounded."""
         assert len(self.core._second.contexts) <= MOST_CONTEXTS
         assert len(self.core._first.hops) <= 16
-        assert len(self.core._limit) <= 4096
+        assert len(self.core._reception.limit) <= 4096
         for tracked in self.core._in.services:
             assert len(tracked.local.accepted) <= 16
             assert len(tracked.remote.accepted) <= 16
