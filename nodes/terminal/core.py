@@ -237,7 +237,7 @@ class Terminal:
                 hops=self._first.hops,
                 leaving=list(self._first.leaving.addresses),
                 identities=list(self._first.leaving.identities.items()),
-                contexts=list(self._second.contexts.values()),
+                contexts=list(self._second.contexts),
                 partners={pair.name: pair.addresses for pair in self._in.pairs},
                 schedule=self._schedule.state(),
             )
@@ -262,7 +262,7 @@ class Terminal:
         for tracked in state.services:
             self._in.services.put(tracked)
             self._in.services.changed_again(tracked.flow)
-        self._second.restore(state.contexts)
+        self._second.contexts.restore(state.contexts)
         self._first.restore(state.hops, state.leaving, dict(state.identities), now)
         self._schedule.restore(state.schedule, now)
         return self._end(now)

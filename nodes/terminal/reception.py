@@ -70,7 +70,7 @@ class Reception:
     ) -> None:
         """Take a message of this kind and context: an answer, a question, or the beginning of a context."""
         place = self._first.place(number)
-        context = self._second.place(number)
+        context = self._second.contexts.place(number)
         if place is not None:
             self._take_answer(*place, source, destination, octets, carriage, now)
         elif context is not None:
@@ -136,7 +136,8 @@ class Reception:
         carriage: Carriage,
         now: int,
     ) -> None:
-        if not self._second.keys(context).verifies(leg, Direction.FORWARD, source, destination, octets):
+        keys = self._second.contexts.keys(context)
+        if not keys.verifies(leg, Direction.FORWARD, source, destination, octets):
             self._in.dropped["wrong MAC"] += 1
             return
         self._take_question(context, leg, source, destination, octets, carriage, now)
@@ -165,7 +166,7 @@ class Reception:
         message = self._read(octets, _FORWARD, Leg.FIRST)
         if message is None:
             return
-        context = self._second.new_context(pair, keys, message, source, now)
+        context = self._second.contexts.begin(pair, keys, message, source, now)
         if context is not None:
             self._take_question(context, Leg.FIRST, source, destination, octets, carriage, now)
 
