@@ -69,7 +69,7 @@ class Reception:
         now: int,
     ) -> None:
         """Take a message of this kind and context: an answer, a question, or the beginning of a context."""
-        place = self._first.place(number)
+        place = self._first.exchanges.place(number)
         context = self._second.contexts.place(number)
         if place is not None:
             self._take_answer(*place, source, destination, octets, carriage, now)
@@ -91,7 +91,9 @@ class Reception:
             self._in.dropped["error that quotes no message"] += 1
             return None
         seen = context_of(packet.data)
-        place = None if seen is None or seen[0] != Kind.UPDATE_REQUEST else self._first.place(seen[1])
+        place = (
+            None if seen is None or seen[0] != Kind.UPDATE_REQUEST else self._first.exchanges.place(seen[1])
+        )
         if place is None or place[2] is not Leg.FIRST or source != packet.destination:
             self._in.dropped["error that quotes no message of ours"] += 1
             return None
