@@ -28,6 +28,7 @@ from nodes.ike.gate import Gate
 from nodes.ike.informational import act_upon, open_informational
 from nodes.ike.ipsec_sa import IpsecSa
 from nodes.ike.ipsec_sa import described as described_pair
+from nodes.ike.isakmp_lifecycle import Wanting
 from nodes.ike.isakmp_sa import IsakmpSa
 from nodes.ike.isakmp_sa import described as described_sa
 from nodes.ike.messages.header import (
@@ -44,7 +45,7 @@ from nodes.ike.messages.notification import Deletion, Notification, encode_notif
 from nodes.ike.messages.payloads import Payload, PayloadType, encode_chain
 from nodes.ike.messages.sa_payload import Protocol
 from nodes.ike.misbehaviour import Script
-from nodes.ike.phase1 import Phase1, Wanting
+from nodes.ike.phase1 import Phase1
 from nodes.ike.phase2 import Phase2
 from nodes.ike.profile import ChildProfile, Profile
 from nodes.ike.rate import Buckets
@@ -200,11 +201,11 @@ class Endpoint:
     def _failed_at_once(self, datagram: bytes, path: Path, reason: str) -> None:
         """A first message that cannot be used is an abnormal negotiation, if a failed one was not said."""
         cookies = peek_cookies(datagram)
-        if cookies is not None and cookies[1] == NO_COOKIE and self.phase1.find(cookies) is None:
+        if cookies is not None and cookies[1] == NO_COOKIE and self.phase1.sas.find(cookies) is None:
             self.context.gate.failed(str(path.remote), "responder", cookies, reason, self.context.now)
 
     def _dispatch(self, header: Header, datagram: bytes, path: Path) -> None:
-        sa = self.phase1.find(header.cookies)
+        sa = self.phase1.sas.find(header.cookies)
         if sa is None:
             if header.responder_cookie == NO_COOKIE and header.exchange == ExchangeType.MAIN_MODE:
                 self._first(header, datagram, path)
@@ -323,7 +324,7 @@ class Endpoint:
     def terminate_isakmp(self, sa: IsakmpSa, now: float) -> None:
         """Delete an ISAKMP SA with its pairs, if it is the one that they belong to; tell the partner."""
         self.context.now = now
-        if self.phase1.newest(sa.profile) is sa:
+        if self.phase1.sas.newest(sa.profile) is sa:
             for pair in self.lifecycle.of(sa.profile):
                 self.lifecycle.delete(pair, "terminated", announce=True)
         self.phase1.delete(sa, "terminated", announce=True)
@@ -340,7 +341,7 @@ class Endpoint:
 
     def pairs_of(self, sa: IsakmpSa) -> list[IpsecSa]:
         """The pairs that belong to an ISAKMP SA."""
-        return self.lifecycle.of(sa.profile) if self.phase1.newest(sa.profile) is sa else []
+        return self.lifecycle.of(sa.profile) if self.phase1.sas.newest(sa.profile) is sa else []
 
     # ------------------------------------------------------------------ for phase 1 and the informational
 
@@ -352,7 +353,7 @@ class Endpoint:
         """The partner has begun anew (RFC 2407, section 4.6.3.3): what it had with us is gone."""
         for pair in self.lifecycle.of(sa.profile):
             self.lifecycle.delete(pair, "initial-contact", announce=False)
-        for other in self.phase1.established(sa.profile):
+        for other in self.phase1.sas.established(sa.profile):
             if other is not sa:
                 self.phase1.delete(other, "initial-contact", announce=False)
 
@@ -369,7 +370,7 @@ class Endpoint:
     def isakmp_sa_gone(self, sa: IsakmpSa, reason: str) -> None:
         """An ISAKMP SA is gone; if it was the last of its connection, its pairs may be too."""
         self.phase2.isakmp_sa_gone(sa)
-        if self.phase1.newest(sa.profile) is not None or reason not in ("delete", "dpd"):
+        if self.phase1.sas.newest(sa.profile) is not None or reason not in ("delete", "dpd"):
             return
         for pair in self.lifecycle.of(sa.profile):
             self.lifecycle.delete(pair, reason, announce=False)
