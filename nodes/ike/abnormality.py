@@ -87,7 +87,7 @@ class AbnormalityGate:
         what = _meant(reason)
         changes = self._machine.abnormal(peer, _SIDES[side], what, _ns(now))
         self._apply(changes, text=reason[:200], **_said(cookies))
-        sa = self._phase1.find(cookies)
+        sa = self._phase1.sas.find(cookies)
         if sa is None or sa.cookies != cookies:
             return
         if changes:
@@ -148,7 +148,7 @@ class AbnormalityGate:
 
     def _abnormal(self, said: AbnormalInformation, path: Path) -> bool:
         cookies = (said.initiator_cookie, said.responder_cookie)
-        sa = self._phase1.find(cookies)
+        sa = self._phase1.sas.find(cookies)
         if sa is None or sa.cookies != cookies or sa.established or not sa.initiator:
             return False
         if sa.path.remote != path.remote:

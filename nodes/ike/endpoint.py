@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from nodes.abnormality.message import parse as parse_abnormal
-from nodes.ike.context import NAT_T_PORT, Context, Output, Path, Result
+from nodes.ike.context import Context, Output, Path, Result
 from nodes.ike.dataplane.base import (
     DataPlaneEvent,
     Direction,
@@ -25,39 +24,22 @@ from nodes.ike.dataplane.base import (
 )
 from nodes.ike.dpd import DeadPeerDetection
 from nodes.ike.gate import Gate
-from nodes.ike.informational import act_upon, open_informational
 from nodes.ike.ipsec_sa import IpsecSa
 from nodes.ike.ipsec_sa import described as described_pair
+from nodes.ike.isakmp_lifecycle import Wanting
 from nodes.ike.isakmp_sa import IsakmpSa
 from nodes.ike.isakmp_sa import described as described_sa
-from nodes.ike.messages.header import (
-    HEADER,
-    NO_COOKIE,
-    ExchangeType,
-    Header,
-    encode_header,
-    parse_header,
-    peek_cookies,
-)
-from nodes.ike.messages.malformed import MalformedError, NotifyType, notify_name
-from nodes.ike.messages.notification import Deletion, Notification, encode_notification
-from nodes.ike.messages.payloads import Payload, PayloadType, encode_chain
+from nodes.ike.messages.malformed import NotifyType
+from nodes.ike.messages.notification import Deletion, Notification
 from nodes.ike.messages.sa_payload import Protocol
 from nodes.ike.misbehaviour import Script
-from nodes.ike.phase1 import Phase1, Wanting
+from nodes.ike.phase1 import Phase1
 from nodes.ike.phase2 import Phase2
 from nodes.ike.profile import ChildProfile, Profile
-from nodes.ike.rate import Buckets
+from nodes.ike.reception import Reception
 from nodes.ike.rejections import Rejections
 from nodes.ike.settings import IkeOptions
 from nodes.peer.model import IkeSa
-
-KEEP_ALIVE = b"\xff"
-"""What a partner behind a translation sends to keep it open (RFC 3948, section 2.3)."""
-MAX_SOURCES = 1024
-"""Addresses whose rates are remembered."""
-NOTIFIES = 1.0
-"""Notifies a second in the clear that an address gets from us, at most."""
 
 
 class Endpoint:
@@ -77,8 +59,7 @@ class Endpoint:
         self.phase1 = Phase1(self.context, self, self._profiles_of, self._script_of)
         self.phase2 = Phase2(self.context, self.phase1)
         self.lifecycle = self.phase2.lifecycle
-        self._firsts = Buckets(options.first_messages, options.first_messages, MAX_SOURCES)
-        self._notifies = Buckets(NOTIFIES, 2 * NOTIFIES, MAX_SOURCES)
+        self._reception = Reception(self.context, self.phase1, self.phase2, self.rejections, self)
 
     @property
     def outputs(self) -> deque[Output]:
@@ -181,85 +162,11 @@ class Endpoint:
     def receive(self, datagram: bytes, path: Path, now: float) -> None:
         """Take a datagram from port 500 or, without its non-ESP marker, from port 4500; whatever it is."""
         self.context.now = now
-        if datagram == KEEP_ALIVE:
-            return
-        said = parse_abnormal(datagram)
-        if said is not None:
-            self.context.gate.informed(said, path, now)
-            return
-        active = self.context.gate.may_negotiate(str(path.remote), "responder", now)
-        try:
-            header = parse_header(datagram)
-            self._dispatch(header, datagram, path)
-        except MalformedError as error:
-            self.rejected(path, notify_name(error.notify).lower(), str(error))
-            if active:
-                self._tell(datagram, path, error.notify)
-                self._failed_at_once(datagram, path, str(error))
-
-    def _failed_at_once(self, datagram: bytes, path: Path, reason: str) -> None:
-        """A first message that cannot be used is an abnormal negotiation, if a failed one was not said."""
-        cookies = peek_cookies(datagram)
-        if cookies is not None and cookies[1] == NO_COOKIE and self.phase1.find(cookies) is None:
-            self.context.gate.failed(str(path.remote), "responder", cookies, reason, self.context.now)
-
-    def _dispatch(self, header: Header, datagram: bytes, path: Path) -> None:
-        sa = self.phase1.find(header.cookies)
-        if sa is None:
-            if header.responder_cookie == NO_COOKIE and header.exchange == ExchangeType.MAIN_MODE:
-                self._first(header, datagram, path)
-            else:
-                self.rejected(path, "invalid-cookie", "no ISAKMP SA has these cookies")
-            return
-        if path.remote != sa.path.remote:
-            self.rejected(path, "address", "the ISAKMP SA of these cookies has another partner")
-            return
-        match header.exchange:
-            case ExchangeType.MAIN_MODE:
-                self.phase1.receive(sa, header, datagram, path)
-            case ExchangeType.QUICK_MODE if sa.established:
-                self.phase2.receive(sa, header, datagram)
-                self._moved(sa, path)
-            case ExchangeType.INFORMATIONAL if sa.established:
-                payloads = open_informational(sa, header, datagram)
-                self._moved(sa, path)
-                act_upon(sa, payloads, self)
-                self.phase1.heard(sa)
-            case ExchangeType.INFORMATIONAL:
-                self.phase1.notified_in_clear(sa, header, datagram)
-            case ExchangeType.QUICK_MODE:
-                self.rejected(path, "too-early", "a Quick Mode before the ISAKMP SA is up")
-            case _:
-                raise MalformedError(f"exchange type {header.exchange}", NotifyType.INVALID_EXCHANGE_TYPE)
-
-    def _first(self, header: Header, datagram: bytes, path: Path) -> None:
-        if not self._firsts.take(path.remote, self.context.now):
-            self.rejected(path, "rate", "too many first messages in a second")
-            return
-        self.phase1.first_message(header, datagram, path)
-
-    def _moved(self, sa: IsakmpSa, path: Path) -> None:
-        """An authenticated message came by another port: a translation before the partner has moved it."""
-        if sa.path != path and sa.path.local_port == path.local_port == NAT_T_PORT:
-            sa.path = path
+        self._reception.take(datagram, path)
 
     def rejected(self, path: Path, reason: str, text: str) -> None:
         """Refuse a message."""
         self.rejections.reject(path, reason, text)
-
-    def _tell(self, datagram: bytes, path: Path, notify: NotifyType) -> None:
-        """Tell the sender of a first message in the clear why it is refused, now and then (RFC 2408, 5)."""
-        cookies = peek_cookies(datagram)
-        first = cookies is not None and cookies[0] != NO_COOKIE and cookies[1] == NO_COOKIE
-        if not first or len(datagram) < HEADER or not self._notifies.take(path.remote, self.context.now):
-            return
-        assert cookies is not None
-        about = Notification(Protocol.ISAKMP, b"".join(cookies), notify)
-        payload = Payload(PayloadType.NOTIFICATION, encode_notification(about))
-        body = encode_chain([payload])
-        message_id = int.from_bytes(self.context.random(4), "big") or 1
-        header = Header(*cookies, payload.type, ExchangeType.INFORMATIONAL, 0, message_id)
-        self.context.send(path, encode_header(header, len(body)) + body)
 
     # ------------------------------------------------------------------ the data plane
 
@@ -323,7 +230,7 @@ class Endpoint:
     def terminate_isakmp(self, sa: IsakmpSa, now: float) -> None:
         """Delete an ISAKMP SA with its pairs, if it is the one that they belong to; tell the partner."""
         self.context.now = now
-        if self.phase1.newest(sa.profile) is sa:
+        if self.phase1.sas.newest(sa.profile) is sa:
             for pair in self.lifecycle.of(sa.profile):
                 self.lifecycle.delete(pair, "terminated", announce=True)
         self.phase1.delete(sa, "terminated", announce=True)
@@ -340,7 +247,7 @@ class Endpoint:
 
     def pairs_of(self, sa: IsakmpSa) -> list[IpsecSa]:
         """The pairs that belong to an ISAKMP SA."""
-        return self.lifecycle.of(sa.profile) if self.phase1.newest(sa.profile) is sa else []
+        return self.lifecycle.of(sa.profile) if self.phase1.sas.newest(sa.profile) is sa else []
 
     # ------------------------------------------------------------------ for phase 1 and the informational
 
@@ -352,7 +259,7 @@ class Endpoint:
         """The partner has begun anew (RFC 2407, section 4.6.3.3): what it had with us is gone."""
         for pair in self.lifecycle.of(sa.profile):
             self.lifecycle.delete(pair, "initial-contact", announce=False)
-        for other in self.phase1.established(sa.profile):
+        for other in self.phase1.sas.established(sa.profile):
             if other is not sa:
                 self.phase1.delete(other, "initial-contact", announce=False)
 
@@ -369,7 +276,7 @@ class Endpoint:
     def isakmp_sa_gone(self, sa: IsakmpSa, reason: str) -> None:
         """An ISAKMP SA is gone; if it was the last of its connection, its pairs may be too."""
         self.phase2.isakmp_sa_gone(sa)
-        if self.phase1.newest(sa.profile) is not None or reason not in ("delete", "dpd"):
+        if self.phase1.sas.newest(sa.profile) is not None or reason not in ("delete", "dpd"):
             return
         for pair in self.lifecycle.of(sa.profile):
             self.lifecycle.delete(pair, reason, announce=False)

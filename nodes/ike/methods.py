@@ -75,7 +75,7 @@ class IkeMethods:
             uptime=time.monotonic() - self._started,
             memory=_resident(),
             ike_sas=len(endpoint.phase1.sas),
-            half_open=endpoint.phase1.half_open,
+            half_open=endpoint.phase1.sas.half_open,
             ipsec_sas=len(endpoint.lifecycle.pairs),
             rejected=dict(endpoint.rejections.counts),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -12,8 +11,9 @@ from nodes.ike.context import IKE_PORT, Context, Path
 from nodes.ike.dpd import DeadPeerDetection
 from nodes.ike.exchange import NO_ANSWER
 from nodes.ike.half_open import HalfOpen
+from nodes.ike.isakmp_lifecycle import IsakmpLifecycle, Wanting
 from nodes.ike.isakmp_sa import IsakmpSa, State, described
-from nodes.ike.main_mode import MainMode
+from nodes.ike.isakmp_sa_table import IsakmpSaTable
 from nodes.ike.main_mode_initiator import Initiator
 from nodes.ike.main_mode_responder import Responder
 from nodes.ike.messages.header import COOKIE, HEADER, NO_COOKIE, Header
@@ -22,20 +22,9 @@ from nodes.ike.messages.notification import encode_deletion
 from nodes.ike.messages.payloads import Payload, PayloadType, only, parse_chain
 from nodes.ike.messages.sa_payload import Protocol as ProtocolId
 from nodes.ike.messages.sa_payload import parse_sa
-from nodes.ike.messages.vendor_id import VendorId
 from nodes.ike.misbehaviour import Script
 from nodes.ike.profile import Profile
 from nodes.ike.proposals import choose_ike
-from nodes.ike.timers import Timer
-
-SUPERSEDED = 10.0
-"""Seconds that an ISAKMP SA lives on when another has taken over, as charon's."""
-RETRY_REKEY = 10.0
-MAX_PER_PARTNER = 16
-"""ISAKMP SAs of one connection that are up; the oldest makes way for another."""
-
-Wanting = Callable[[IsakmpSa | None, str], None]
-"""Told of an ISAKMP SA that is up, or why there is none."""
 
 
 class Owner(Protocol):
@@ -57,24 +46,17 @@ class Owner(Protocol):
         """An ISAKMP SA that was up is gone."""
 
 
-@dataclasses.dataclass
-class _Entry:
-    mode: MainMode
-    timers: list[Timer] = dataclasses.field(default_factory=list)
-    dpd: DeadPeerDetection | None = None
-    replaces: IsakmpSa | None = None
-    rekeying: bool = False
-    failure: str = ""
-
-
 class Phase1:
-    """The ISAKMP SAs.
+    """The main modes, as initiator and as responder, and what becomes of their ISAKMP SAs.
 
     Args:
         context: of the endpoint.
         owner: the endpoint.
         profiles: the connections that are loaded, with the partner of an address.
         scripts: how a connection misbehaves.
+
+    Attributes:
+        sas: the ISAKMP SAs.
     """
 
     def __init__(
@@ -89,41 +71,13 @@ class Phase1:
         self._owner = owner
         self._profiles = profiles
         self._scripts = scripts
-        self._entries: dict[int, _Entry] = {}
-        self._sas: dict[tuple[bytes, bytes], IsakmpSa] = {}
-        self._firsts: dict[tuple[object, bytes], IsakmpSa] = {}
-        """Half-open SAs that a partner initiated, by its address and cookie."""
+        self.sas = IsakmpSaTable(context)
+        self._lifecycle = IsakmpLifecycle(context, self.sas, self, owner.last_esp)
         self._wanting: dict[str, list[Wanting]] = {}
         self._attempts: dict[str, int] = {}
         self._half_open = HalfOpen(
             options.half_open_per_peer, options.half_open, self._returned, self._make_way
         )
-
-    # ------------------------------------------------------------------ what there is
-
-    @property
-    def sas(self) -> list[IsakmpSa]:
-        """All of them, oldest first."""
-        return sorted(self._sas.values(), key=lambda sa: sa.id)
-
-    @property
-    def half_open(self) -> int:
-        """How many are not up yet."""
-        return sum(not sa.established for sa in self._sas.values())
-
-    def find(self, cookies: tuple[bytes, bytes]) -> IsakmpSa | None:
-        """The SA with these cookies; one that we initiated has the responder's from its first answer on."""
-        return self._sas.get(cookies) or self._sas.get((cookies[0], NO_COOKIE))
-
-    def established(self, profile: Profile) -> list[IsakmpSa]:
-        """Those of a connection that are up, oldest first."""
-        found = [sa for sa in self._sas.values() if sa.established and sa.profile.name == profile.name]
-        return sorted(found, key=lambda sa: sa.established_at or 0.0)
-
-    def newest(self, profile: Profile) -> IsakmpSa | None:
-        """The one that new exchanges go under: it has taken over from those before it."""
-        usable = [sa for sa in self.established(profile) if not sa.exhausted]
-        return usable[-1] if usable else None
 
     # ------------------------------------------------------------------ messages
 
@@ -133,9 +87,9 @@ class Phase1:
         Raises:
             MalformedError: it is none, or nobody here is to answer it.
         """
-        before = self._firsts.get((path.remote, header.initiator_cookie))
+        before = self.sas.initiated_by(path.remote, header.initiator_cookie)
         if before is not None:
-            self._entries[before.id].mode.receive(header, datagram)
+            self.sas.entry(before).mode.receive(header, datagram)
             return
         profiles = self._profiles(path)
         if not profiles:
@@ -164,8 +118,9 @@ class Phase1:
             lambda: self._up(sa),
             lambda reason: self._responder_failed(sa, reason),
         )
-        self._add(sa, mode)
-        self._firsts[path.remote, header.initiator_cookie] = sa
+        self.sas.add(sa, mode)
+        timeout = self._context.options.half_open_timeout
+        self.sas.at(sa, self._context.now + timeout, lambda: self._half_open_too_long(sa))
         self._half_open.add(sa)
         mode.start(choice, sa_body, payloads, datagram)
 
@@ -179,12 +134,11 @@ class Phase1:
         if not sa.established:
             sa.path = path  # the partner may have gone on at port 4500 (RFC 3947, section 4)
         try:
-            self._entries[sa.id].mode.receive(header, datagram)
+            self.sas.entry(sa).mode.receive(header, datagram)
         except MalformedError:
             sa.path = before
             raise
-        if sa.cookies != cookies and self._sas.pop(cookies, None) is not None:
-            self._sas[sa.cookies] = sa
+        self.sas.renamed(sa, cookies)
 
     def notified_in_clear(self, sa: IsakmpSa, header: Header, datagram: bytes) -> None:
         """Take an informational message in the clear: it may only end a main mode that we initiate.
@@ -194,7 +148,7 @@ class Phase1:
         """
         if sa.established or not sa.initiator:
             raise MalformedError("an informational message in the clear")
-        self._entries[sa.id].mode.notified(header, datagram)
+        self.sas.entry(sa).mode.notified(header, datagram)
 
     def heard(self, sa: IsakmpSa) -> None:
         """The partner has sent something that was authenticated."""
@@ -205,19 +159,19 @@ class Phase1:
 
     def heard_esp(self, profile: Profile) -> None:
         """An authenticated ESP packet came from the partner."""
-        for sa in self.established(profile):
+        for sa in self.sas.established(profile):
             self.heard(sa)
 
     def dpd(self, sa: IsakmpSa) -> DeadPeerDetection | None:
         """The dead peer detection of an SA that is up."""
-        entry = self._entries.get(sa.id)
+        entry = self.sas.get(sa)
         return None if entry is None else entry.dpd
 
     # ------------------------------------------------------------------ initiating
 
     def want(self, profile: Profile, wanting: Wanting) -> None:
         """Tell ``wanting`` of an ISAKMP SA of this connection, negotiating one if need be."""
-        sa = self.newest(profile)
+        sa = self.sas.newest(profile)
         if sa is not None:
             wanting(sa, "")
             return
@@ -237,7 +191,7 @@ class Phase1:
 
     def _initiate(self, profile: Profile) -> None:
         context = self._context
-        fresh = not self.established(profile)  # else it replaces one that is up, which goes on
+        fresh = not self.sas.established(profile)  # else it replaces one that is up, which goes on
         if fresh and not context.gate.may_negotiate(profile.peer, "initiator", context.now):
             self._answer(profile, None, "the partner is inactive after an abnormal negotiation")
             return
@@ -246,9 +200,8 @@ class Phase1:
         cookies = (context.random(COOKIE), NO_COOKIE)
         sa = IsakmpSa(context, profile, self._scripts(profile), path, cookies)
         mode = Initiator(sa, lambda: self._up(sa), lambda reason: self._initiator_failed(sa, reason))
-        mode.initial_contact = not self.established(profile) and not self._owner.has_pairs(profile)
-        entry = self._add(sa, mode)
-        entry.replaces = self.newest(profile)
+        mode.initial_contact = not self.sas.established(profile) and not self._owner.has_pairs(profile)
+        self.sas.add(sa, mode)
         mode.start()
 
     def abandon(self, sa: IsakmpSa, reason: str) -> None:
@@ -273,7 +226,7 @@ class Phase1:
 
     def cancel(self, profile: Profile, reason: str) -> None:
         """End the main modes of a connection that are under way."""
-        for sa in list(self._sas.values()):
+        for sa in self.sas:
             if sa.profile.name == profile.name and not sa.established:
                 self._remove(sa)
         self._answer(profile, None, reason)
@@ -283,14 +236,14 @@ class Phase1:
     def _responder_failed(self, sa: IsakmpSa, reason: str) -> None:
         """A main mode as responder failed; it may still be half open, waiting for a better message."""
         self._said_failed(sa.profile, "responder", sa.cookies, reason)
-        entry = self._entries.get(sa.id)
+        entry = self.sas.get(sa)
         if entry is not None:
             entry.failure = reason
             if entry.mode.over:
                 self._remove(sa)
 
     def _returned(self, sa: IsakmpSa) -> bool:
-        mode = self._entries[sa.id].mode
+        mode = self.sas.entry(sa).mode
         return isinstance(mode, Responder) and mode.returned
 
     def _make_way(self, sa: IsakmpSa) -> None:
@@ -299,7 +252,7 @@ class Phase1:
 
     def _half_open_too_long(self, sa: IsakmpSa) -> None:
         if not sa.established:
-            if self._returned(sa) and not self._entries[sa.id].failure:
+            if self._returned(sa) and not self.sas.entry(sa).failure:
                 self._said_failed(sa.profile, sa.side, sa.cookies, "the partner did not go on")
             self._remove(sa)
 
@@ -307,8 +260,8 @@ class Phase1:
 
     def _up(self, sa: IsakmpSa) -> None:
         """Main mode is over: the SA is up."""
-        context, config = self._context, sa.profile.config
-        entry = self._entries[sa.id]
+        context = self._context
+        entry = self.sas.entry(sa)
         self._half_open.discard(sa)
         for timer in entry.timers:
             timer.cancel()
@@ -317,43 +270,8 @@ class Phase1:
         if isinstance(entry.mode, Responder) and entry.mode.contact_is_initial:
             self._owner.initial_contact(sa)
         self._said("ike-sa.established", sa)
-        if config.rekey_time:
-            life = sa.profile.life_time
-            self._at(sa, context.now + config.rekey_time, lambda: self._soft(sa))
-            self._at(sa, context.now + life, lambda: self.delete(sa, "hard-lifetime", announce=False))
-        if sa.speaks(VendorId.DEAD_PEER_DETECTION):
-            entry.dpd = DeadPeerDetection(
-                sa,
-                config.dpd_delay,
-                config.dpd_timeout,
-                last_esp=lambda told: self._owner.last_esp(sa.profile, told),
-                dead=lambda: self.delete(sa, "dpd", announce=False),
-            )
-        self._supersede(sa)
+        self._lifecycle.up(sa)
         self._answer(sa.profile, sa, "")
-
-    def _supersede(self, sa: IsakmpSa) -> None:
-        """Let those go that were up before this one's main mode began: it has taken over."""
-        older = [one for one in self.established(sa.profile) if one is not sa]
-        for one in older:
-            if (one.established_at or 0.0) <= sa.created_at:
-                self._at(
-                    one,
-                    self._context.now + SUPERSEDED,
-                    lambda one=one: self.delete(one, "rekeyed", announce=True),  # type: ignore[misc]
-                )
-        for one in older[: max(0, len(older) + 1 - MAX_PER_PARTNER)]:
-            self.delete(one, "rekeyed", announce=True)
-
-    def _soft(self, sa: IsakmpSa) -> None:
-        if not sa.established or self.newest(sa.profile) is not sa:
-            return
-
-        def over(new: IsakmpSa | None, reason: str) -> None:  # noqa: ARG001
-            if new is None and sa.established:
-                self._at(sa, self._context.now + RETRY_REKEY, lambda: self._soft(sa))
-
-        self.rekey(sa.profile, over)
 
     # ------------------------------------------------------------------ gone
 
@@ -372,36 +290,9 @@ class Phase1:
         elif sa.initiator:
             self._answer(sa.profile, None, reason)
 
-    def _add(self, sa: IsakmpSa, mode: MainMode) -> _Entry:
-        entry = self._entries[sa.id] = _Entry(mode)
-        self._sas[sa.cookies] = sa
-        if not sa.initiator:
-            timeout = self._context.options.half_open_timeout
-            self._at(sa, self._context.now + timeout, lambda: self._half_open_too_long(sa))
-        return entry
-
     def _remove(self, sa: IsakmpSa) -> None:
-        entry = self._entries.pop(sa.id, None)
-        if entry is None:
-            return
-        entry.mode.cancel()
-        for timer in entry.timers:
-            timer.cancel()
-        if entry.dpd is not None:
-            entry.dpd.stop()
+        self.sas.remove(sa)
         self._half_open.discard(sa)
-        sa.state = State.DELETED
-        for cookies in (sa.cookies, (sa.cookies[0], NO_COOKIE)):
-            if self._sas.get(cookies) is sa:
-                del self._sas[cookies]
-        first = (sa.path.remote, sa.cookies[0])
-        if self._firsts.get(first) is sa:
-            del self._firsts[first]
-
-    def _at(self, sa: IsakmpSa, when: float, action: Callable[[], None]) -> None:
-        entry = self._entries[sa.id]
-        entry.timers = [timer for timer in entry.timers if timer.pending]
-        entry.timers.append(self._context.timers.at(when, action))
 
     # ------------------------------------------------------------------ what is told
 

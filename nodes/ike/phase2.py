@@ -200,7 +200,7 @@ class Phase2:
 
     def announce_deletion(self, pair: IpsecSa) -> None:
         """Send a DELETE for a pair: its inbound SPI is ours (RFC 2408, section 3.15)."""
-        sa = self._phase1.newest(pair.profile)
+        sa = self._phase1.sas.newest(pair.profile)
         if sa is not None:
             body = encode_deletion(Protocol.ESP, [pair.inbound.spi.to_bytes(4, "big")])
             sa.inform(Payload(PayloadType.DELETE, body))
@@ -209,13 +209,13 @@ class Phase2:
         """Whether a Quick Mode with this partner is under way."""
         return any(
             not mode.over
-            for sa in self._phase1.established(profile)
+            for sa in self._phase1.sas.established(profile)
             for mode in self._modes.get(sa.id, {}).values()
         )
 
     def ike_id(self, profile: Profile) -> int:
         """The id of the ISAKMP SA that pairs of this connection belong to; 0: there is none."""
-        sa = self._phase1.newest(profile)
+        sa = self._phase1.sas.newest(profile)
         return 0 if sa is None else sa.id
 
     def heard_esp(self, profile: Profile) -> None:

@@ -14,30 +14,34 @@ from nodes.terminal.actions import (
     AddAddress,
     Carriage,
     Deprecate,
-    Endpoint,
     Flow,
     KeepAddress,
     Outcome,
     RefreshFlows,
 )
 from nodes.terminal.asking import Asking
-from nodes.terminal.hops import MOST_ID, Exchange, Hop, Item, Step
-from nodes.terminal.keys import Leg
+from nodes.terminal.exchanges import Exchanges
+from nodes.terminal.hops import Exchange, Hop, Step
 from nodes.terminal.leaving import Leaving
-from nodes.terminal.pairs import Pair
 from nodes.terminal.phases import phases
 from nodes.terminal.plan import NS_PER_S
 from nodes.terminal.progress import OPEN, Progress
-from nodes.terminal.replay import Numbering, Window
 from nodes.terminal.services import Tracked
-from nodes.terminal.surroundings import Surroundings, target
+from nodes.terminal.surroundings import Surroundings
 
 _EXPIRY_LATE = NS_PER_S
 _MOST_FAILURES = 5
 
 
 class FirstTerminal:
-    """All hops of this terminal."""
+    """All hops of this terminal.
+
+    Attributes:
+        asking: sends the messages of exchanges and takes their answers.
+        hops: those under way, oldest first.
+        leaving: the addresses that they leave.
+        exchanges: theirs.
+    """
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._in = surroundings
@@ -47,7 +51,7 @@ class FirstTerminal:
         self.leaving = Leaving(surroundings, self.hops)
         self._progress = Progress(surroundings, self.asking, self.leaving)
         self._places = self._progress.places
-        self._by_number: dict[int, tuple[Hop, Exchange, Leg]] = {}
+        self.exchanges = Exchanges(surroundings, self.asking, self.hops, self._places)
 
     # the hop's life
 
@@ -108,14 +112,11 @@ class FirstTerminal:
             if not hop.at_expiry:
                 self._in.outbox.act(Deprecate(address=hop.first))
             self._in.outbox.act(RefreshFlows())
-            sources = self._sources(hop.first)
-            for tracked in self._in.services:
-                if tracked.local.current.address in sources:
-                    self._join(hop, tracked, now)
+            self.exchanges.join_all(hop, now)
             if self._in.settings.announce:
                 for pair in self._in.pairs:
                     if not pair.silent and pair.address is not None:
-                        self._exchange(hop, pair, now)
+                        self.exchanges.with_partner(hop, pair, now)
             self._advance_hop(hop, now)
 
     def instead(self, hop: Hop, second: IPv6Address, preferred: int | None) -> None:
@@ -169,7 +170,7 @@ class FirstTerminal:
             (hop for hop in reversed(self.hops) if hop.first == address and hop.ready is not None), None
         )
         if hop is not None:
-            self._join(hop, tracked, now)
+            self.exchanges.join(hop, tracked, now)
             self._advance_hop(hop, now)
         elif address in self.leaving.addresses:
             self._in.keep(tracked, now)
@@ -222,10 +223,6 @@ class FirstTerminal:
                     times += self._progress.wakes(hop, exchange)
         return min(times, default=None)
 
-    def place(self, number: int) -> tuple[Hop, Exchange, Leg] | None:
-        """The exchange that has this context number, and on which leg."""
-        return self._by_number.get(number)
-
     def not_recognised(self, hop: Hop, exchange: Exchange, carriage: Carriage, now: int) -> None:
         """An ICMPv6 error quotes our request."""
         if exchange.answered is not None:
@@ -246,35 +243,10 @@ class FirstTerminal:
         self.leaving.restore(leaving, identities)
         for hop in hops:
             self.hops.append(hop)
-            for exchange in list(hop.exchanges):
-                if self._in.pairs.get(exchange.pair) is None:
-                    self._take_back(hop, exchange)
-                    continue
-                self._index(hop, exchange)
-                for item in exchange.items:
-                    if exchange.closing is None and item.step is not Step.OVER:
-                        self._places[item.flow].append((hop, exchange, item))
-                self.asking.progress(exchange, now)
-                exchange.next_send = now
+            self.exchanges.restore(hop, now)
             if hop.ready is not None and not hop.at_expiry:
                 self._in.outbox.act(Deprecate(address=hop.first))
         self._in.outbox.act(RefreshFlows())
-
-    def _take_back(self, hop: Hop, exchange: Exchange) -> None:
-        """The partner is no longer known: what had not switched stays where it is."""
-        hop.exchanges.remove(exchange)
-        for item in exchange.items:
-            tracked = self._in.services.get(item.flow)
-            if tracked is None:
-                continue
-            if item.step is Step.SWITCHING and item.left is not None and item.left in tracked.local.accepted:
-                self._in.services.switch(tracked, tracked.local, item.left)
-            self._in.services.refuse(tracked, tracked.local, item.target)
-
-    def _index(self, hop: Hop, exchange: Exchange) -> None:
-        keys = self.asking.keys(exchange)
-        self._by_number[keys.number] = (hop, exchange, Leg.FIRST)
-        self._by_number[keys.second_number] = (hop, exchange, Leg.SECOND)
 
     def rewrite_failed(self, flow: Flow, turn: int, now: int) -> None:
         """The data plane did not take the last change of a flow: the step is taken back."""
@@ -298,87 +270,6 @@ class FirstTerminal:
 
     # inside
 
-    def _sources(self, first: IPv6Address) -> set[IPv6Address]:
-        """The addresses whose services are on their way to ``first``, and itself."""
-        found = {first}
-        for hop in reversed(self.hops):
-            if hop.second in found and hop.ready is not None:
-                found.add(hop.first)
-        return found
-
-    def _join(self, hop: Hop, tracked: Tracked, now: int) -> None:
-        """A service takes part in a hop."""
-        if tracked.kept_until is not None or tracked.ended is not None:
-            return
-        if any(
-            place[0] is hop and place[2].step is not Step.OVER for place in self._places.get(tracked.flow, ())
-        ):
-            return
-        pair = self._in.pairs.get(tracked.pair) or self._in.pairs.at(tracked.remote.current.address)
-        refused = ""
-        if pair is None:
-            refused = "no shared secret"
-        elif not self._in.policy.supports(tracked.service):
-            refused = "policy of this terminal"
-        if pair is None or refused:
-            end = Endpoint(hop.second, tracked.local.current.port)
-            hop.alone.append(
-                Item(
-                    id=0,
-                    flow=tracked.flow,
-                    target=end,
-                    step=Step.OVER,
-                    since=now,
-                    outcome=Outcome.REFUSED,
-                    reason=refused,
-                )
-            )
-            self._in.report_service(
-                hop.number, pair.name if pair else None, tracked.flow, Outcome.REFUSED, refused
-            )
-            self._in.keep(tracked, now)
-            return
-        tracked.pair = pair.name
-        exchange = self._exchange(hop, pair, now)
-        number = len(exchange.items) + 1
-        if number > MOST_ID:
-            return
-        end = target(
-            self.asking.keys(exchange),
-            tracked.flow,
-            self._in.settings.move_ports,
-            number,
-            Endpoint(hop.second, tracked.local.current.port),
-        )
-        item = Item(id=number, flow=tracked.flow, target=end, since=now)
-        self._steps.add(exchange, item)
-        self._places[tracked.flow].append((hop, exchange, item))
-        exchange.tries = 0
-        exchange.fresh = True
-        if exchange.answered is not None:
-            exchange.waiting = now
-
-    def _exchange(self, hop: Hop, pair: Pair, now: int) -> Exchange:
-        """The exchange with this partner that services can still join."""
-        for exchange in hop.exchanges:
-            if exchange.pair == pair.name and exchange.closing is None and exchange.failed is None:
-                return exchange
-        number = pair.keys.new_context(self._in.octets)
-        sealed = pair.keys.context(number).seal(hop.second, self._in.octets)
-        exchange = Exchange(
-            pair=pair.name,
-            context=number,
-            sealed=sealed,
-            began=now,
-            numbering=(Numbering(began=now), Numbering(began=-1)),
-            windows=(Window(), Window()),
-            carriage=pair.carriage or self._in.settings.carriage,
-            waiting=now,
-        )
-        hop.exchanges.append(exchange)
-        self._index(hop, exchange)
-        return exchange
-
     def _advance_hop(self, hop: Hop, now: int) -> None:
         for exchange in hop.exchanges:
             self._progress.advance(hop, exchange, now)
@@ -398,10 +289,7 @@ class FirstTerminal:
         if hop.first not in self.leaving.addresses and hop.retired is None:
             hop.retired = now
         for exchange in hop.exchanges:
-            keys = self.asking.keys(exchange)
-            self._by_number.pop(keys.number, None)
-            self._by_number.pop(keys.second_number, None)
-            self.asking.forget(exchange)
+            self.exchanges.forget(exchange)
         grace = max(
             (self._progress.grace(exchange) for exchange in hop.exchanges), default=self._in.settings.grace
         )

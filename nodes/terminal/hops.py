@@ -1,7 +1,7 @@
 """A hop's state at the first terminal: its exchange with each partner, each service in it. No I/O.
 
 Everything here is data that a restart takes up again; what is done with it stands in
-:mod:`nodes.terminal.first` and :mod:`nodes.terminal.asking`.
+:mod:`nodes.terminal.first`, :mod:`nodes.terminal.exchanges` and :mod:`nodes.terminal.asking`.
 """
 
 from __future__ import annotations

@@ -204,10 +204,10 @@ class Core:
 
     def question(self) -> tuple[bytes, IPv6Address, IPv6Address]:
         """A request, or what follows one, of a partner gone bad."""
-        contexts = list(self.core._second.contexts.values())
+        contexts = list(self.core._second.contexts)
         if contexts and self.random.random() < 0.8:
             context = self.random.choice(contexts[-8:])
-            keys = self.core._second.keys(context)
+            keys = self.core._second.contexts.keys(context)
             leg = self.random.choice(list(Leg))
             source = context.second if leg is Leg.SECOND else THEIRS
         else:
@@ -232,11 +232,11 @@ class Core:
         """Whatever came, the core is bounded."""
         assert len(self.core._second.contexts) <= MOST_CONTEXTS
         assert len(self.core._first.hops) <= 16
-        assert len(self.core._limit) <= 4096
+        assert len(self.core._reception.limit) <= 4096
         for tracked in self.core._in.services:
             assert len(tracked.local.accepted) <= 16
             assert len(tracked.remote.accepted) <= 16
-        for context in self.core._second.contexts.values():
+        for context in self.core._second.contexts:
             assert len(context.unknown) <= 256
             assert len(context.sources) <= 16
         assert len(self.core._in.dropped) <= 32

@@ -177,7 +177,7 @@ class Target:
         )
         self._wire.up()
         self._side = self._wire.b
-        self._partner = self._wire.a.endpoint.phase1.sas[0]
+        self._partner = next(iter(self._wire.a.endpoint.phase1.sas))
         self._path = IkePath(self._side.address, 4500, self._wire.a.address, 4500)
         self._orders = len(self._side.plane.orders)
 
@@ -190,13 +190,13 @@ class Target:
         self._side.events.clear()
         self._wire.messages.clear()
         core = self._side.endpoint
-        assert core.phase1.half_open <= 64
+        assert core.phase1.sas.half_open <= 64
         assert len(core.phase1.sas) <= 66
         assert len(core.lifecycle.pairs) <= 17
 
     def renew(self) -> None:
         """Begin anew where a partner that was believed has ended the tunnel, or used its exchanges up."""
-        sa = self._side.endpoint.phase1.find(self._partner.cookies)
+        sa = self._side.endpoint.phase1.sas.find(self._partner.cookies)
         spent = sa is None or not sa.established or len(sa.seen) > 4096 or len(self._wire.seen) > 4096
         if spent or not self._side.endpoint.lifecycle.pairs:
             self.rejected.update(self._side.endpoint.rejections.counts)

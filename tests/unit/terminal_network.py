@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv6Address
 from random import Random
@@ -394,3 +395,14 @@ def hop(node: Node, **given: Any) -> int:
 def closed(node: Node, count: int = 1) -> Callable[[], bool]:
     """Whether so many hops of the node are closed or failed."""
     return lambda: len(node.of("hop.closed")) + len(node.of("hop.failed")) >= count
+
+
+def outcomes(node: Node) -> Counter[str]:
+    """What became of services in the node's hops, counted."""
+    return Counter(data["outcome"] for data in node.of("hop.service"))
+
+
+def traffic(network: Network, a: Node, b: Node, flows: tuple[Flow, Flow], duration: int = S) -> None:
+    """1,000 packets a second each way."""
+    network.stream(a, flows[0], MS, network.now + duration)
+    network.stream(b, flows[1], MS, network.now + duration)

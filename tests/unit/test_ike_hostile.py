@@ -175,16 +175,16 @@ def test_a_flood_of_first_messages_is_bounded_and_a_good_partner_still_comes_thr
     flood()
     wire.run(0.5)
     options = wire.b.endpoint.context.options
-    assert wire.b.endpoint.phase1.half_open == options.half_open_per_peer
+    assert wire.b.endpoint.phase1.sas.half_open == options.half_open_per_peer
     outcome = wire.initiate()
     wire.run(1)
     assert outcome[0][0] is not None
-    assert wire.b.endpoint.phase1.half_open <= options.half_open_per_peer
+    assert wire.b.endpoint.phase1.sas.half_open <= options.half_open_per_peer
     assert len(wire.b.kinds("packet.rejected")) < 100
     answered = [m for m in wire.messages if m[1] == "b" and m[2] == INFO]
     assert len(answered) <= 10  # strangers get a notify now and then
     wire.run(options.half_open_timeout + 2)
-    assert wire.b.endpoint.phase1.half_open == 0
+    assert wire.b.endpoint.phase1.sas.half_open == 0
     assert len(wire.b.endpoint.phase1.sas) == 1
     assert len(wire.b.endpoint.context.timers) < 1000
 
@@ -196,7 +196,7 @@ def test_the_rate_of_first_messages_is_limited_for_each_address():
     for number in range(100):
         wire.inject(wire.b, first_message(known, struct.pack("!Q", number + 1)))
     assert wire.b.endpoint.rejections.counts == {"rate": 90}
-    assert wire.b.endpoint.phase1.half_open == 10
+    assert wire.b.endpoint.phase1.sas.half_open == 10
 
 
 def test_no_key_exchange_is_computed_before_our_cookie_came_back(monkeypatch):
@@ -206,7 +206,7 @@ def test_no_key_exchange_is_computed_before_our_cookie_came_back(monkeypatch):
     computed = "nodes.ike.main_mode_responder.key_exchange"
     monkeypatch.setattr(computed, lambda _group: pytest.fail("a key was computed"))
     wire.inject(wire.b, first_message(known, b"12345678"))
-    assert wire.b.endpoint.phase1.half_open == 1
+    assert wire.b.endpoint.phase1.sas.half_open == 1
 
 
 def test_an_sa_is_not_made_effective_by_a_packet_that_the_data_plane_did_not_authenticate():

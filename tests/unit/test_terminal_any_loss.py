@@ -44,7 +44,7 @@ class AnyLoss(RuleBasedStateMachine):
 
     def note_validated(self) -> None:
         for node in (self.a, self.b):
-            for context in node.core._second.contexts.values():
+            for context in node.core._second.contexts:
                 if context.validated:
                     self.validated[node.name].add(context.second)
 

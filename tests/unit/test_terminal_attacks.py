@@ -9,10 +9,10 @@ import msgspec
 from terminal_network import MS, SECRET, Network, Node, S, Sent, address, closed, hop, terminals
 
 from nodes.terminal.actions import Carriage, Endpoint, Flow, Rewriting, Service, Unrecognised
-from nodes.terminal.core import NEW_CONTEXT_BURST, NEW_CONTEXT_RATE
 from nodes.terminal.header import destination_options
 from nodes.terminal.keys import ContextKeys, Direction, Leg, PairKeys
 from nodes.terminal.message import Capability, Code, Kind, Lifetimes, Listed, Message, decode, encode
+from nodes.terminal.reception import NEW_CONTEXT_BURST, NEW_CONTEXT_RATE
 
 VICTIM = address("fd00:66::1")
 BOTH = Capability.INTERFACE_ID | Capability.PREFIX
@@ -310,7 +310,7 @@ def test_a_flood_of_forged_messages_leaves_the_state_bounded_and_the_hop_undistu
     assert not network.lost
     assert [data["outcome"] for data in a.of("hop.service")] == ["hopped"]
     assert len(b.core._second.contexts) <= 1
-    assert len(b.core._limit) <= 4096
+    assert len(b.core._reception.limit) <= 4096
 
 
 def test_forged_messages_of_a_context_that_is_known_change_nothing():

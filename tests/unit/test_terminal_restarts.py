@@ -1,0 +1,101 @@
+"""A terminal whose daemon dies takes its hops up again."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from terminal_network import (
+    MS,
+    SECRET,
+    S,
+    hop,
+    outcomes,
+    terminals,
+    traffic,
+)
+
+from nodes import errors
+from nodes.terminal.core import Terminal
+from nodes.terminal.message import decode
+from nodes.terminal.plan import plan_of
+
+
+@pytest.mark.parametrize("after_ms", range(0, 60, 4))
+@pytest.mark.parametrize("who", ["a", "b"])
+def test_an_agent_that_is_killed_in_the_middle_of_a_hop_takes_it_up_again(who, after_ms):
+    network, a, b = terminals(rtt=10 * MS)
+    flows = network.service(a, b, 5000)
+    traffic(network, a, b, flows, 2 * S)
+    node = network.nodes[who]
+    hop(a)
+    network.run(after_ms * MS)
+    node.kill()
+    network.run(100 * MS)
+    node.restart()
+    network.run(5 * S)
+    assert not network.lost
+    assert outcomes(a) == {"hopped": 1}
+    assert a.out(flows[0]).local.address == b.out(flows[1]).remote.address == a.current
+    assert len(a.addresses) == 1
+
+
+def test_after_a_restart_no_sequence_number_comes_again():
+    network, a, b = terminals(rtt=100 * MS)
+    network.service(a, b, 5000)
+    hop(a)
+    network.run(30 * MS)
+    old = a.on_snapshot
+    network.run(30 * MS)
+    a.kill()
+    a.on_snapshot = old  # what was written last was lost
+    a.restart()
+    network.run(3 * S)
+    messages = [(sent.source, decode(sent.message)) for sent in network.sent]
+    numbers = [(source, message.context, message.sequence) for source, message in messages]
+    assert len(numbers) == len(set(numbers))
+
+
+def test_a_schedule_goes_on_after_a_restart():
+    network, a, b = terminals()
+    flows = network.service(a, b, 5000)
+    traffic(network, a, b, flows, 4 * S)
+    plan = plan_of({"first": str(a.current), "period": 50 * MS, "hops": 20})
+    a.tell(lambda now: a.core.schedule(plan, now))
+    network.run(310 * MS)
+    a.kill()
+    network.run(200 * MS)
+    a.restart()
+    network.run(5 * S)
+    assert sum(kind == "hop.closed" for _, kind, _ in a.events) == 20
+    assert not network.lost
+
+
+def test_a_snapshot_holds_no_secret():
+    network, a, b = terminals()
+    network.service(a, b, 5000)
+    hop(a)
+    network.run(5 * MS)
+    assert SECRET not in a.core.snapshot()
+    keys = a.core._first.asking.keys(a.core._first.hops[0].exchanges[0])
+    assert keys._root not in a.core.snapshot()
+
+
+@pytest.mark.parametrize("octets", [b"", b"nonsense", b"\x81\xa7version\x02"])
+def test_octets_that_are_no_snapshot_are_one_clear_error(octets):
+    core = Terminal(octets=Random(1).randbytes, random=Random(1))
+    with pytest.raises(errors.ParameterError, match="snapshot"):
+        core.restore(octets, 0)
+
+
+def test_a_snapshot_of_a_partner_that_is_no_longer_known_is_taken_back():
+    network, a, b = terminals(rtt=20 * MS)
+    flows = network.service(a, b, 5000)
+    hop(a)
+    network.run(70 * MS)
+    a.kill()
+    a.pairs.clear()
+    a.restart()
+    network.run(5 * S)
+    assert not a.core.status()["hops"]
+    assert flows[0] in a.flows
