@@ -18,7 +18,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -157,9 +156,9 @@ def _delay(order: DelayPath) -> dict[str, Any]:
     fdb = [order.mac, "dev", bridge, "self", "permanent"]
     with contextlib.ExitStack() as stack:
         near, far = (stack.enter_context(_packet_socket(one)) for one in (port, bridge))
-        no_ipv6 = Path("/proc/sys/net/ipv6/conf", port, "disable_ipv6")
-        if no_ipv6.exists():  # a port that is no longer a bridge's would get addresses of its own
-            no_ipv6.write_text("1")
+        # a port that is no longer a bridge's would get addresses of its own
+        _call("ip", "link", "set", "dev", port, "addrgenmode", "none")
+        stack.callback(_call, "ip", "link", "set", "dev", port, "addrgenmode", "eui64")
         _call("ip", "link", "set", "dev", port, "nomaster")
         stack.callback(_call, "ip", "link", "set", "dev", port, "master", bridge)
         _call(

@@ -13,7 +13,7 @@ from orchestrator.node import Node
 from orchestrator.program import Program, run_program
 from orchestrator.runtimes.base import Runtime
 
-__all__ = ["INFINITE", "Advertiser", "Prefix", "advertising"]
+__all__ = ["INFINITE", "Advertiser", "Prefix", "accept_advertisements", "advertising"]
 
 
 class Advertiser:
@@ -39,3 +39,15 @@ async def advertising(runtime: Runtime, node: Node, *, interval: float = 1.0) ->
     argv = [*runtime.python, "-m", "nodes.router_advertisements", order]
     async with run_program(f"the router in {node.name}", runtime.command(node.name, argv)) as program:
         yield Advertiser(program)
+
+
+async def accept_advertisements(node: Node) -> None:
+    """Let a terminal take advertised prefixes; in a container it does from the first, and nobody may write.
+
+    Raises:
+        NodeError: it does not, and cannot be made to.
+    """
+    name = f"net.ipv6.conf.{INTERFACE}.accept_ra"
+    accepts = await node.exec(["sysctl", "-n", name])
+    if accepts.stdout.strip() == b"0":
+        await node.exec(["sysctl", "-qw", f"{name}=2"])

@@ -176,7 +176,7 @@ async def capture(
 
     Of a node, every interface that is up when it starts is captured, so that a tunnel's packets are seen in
     clear as well as encrypted; one that comes up later is not. Every packet that is sent within the context
-    is in the files after it. Publishes ``capture.started``, ``capture.ending`` once for all, and of each
+    is in the files after it. Publishes ``capture.started``, ``captures.ending`` once for all, and of each
     ``capture.ended`` or ``capture.failed``.
 
     Raises:
@@ -194,9 +194,11 @@ async def capture(
                 for event_ in started:
                     await event_.wait()
                 _raise_first(captures)
-                yield captures
+                try:
+                    yield captures
+                finally:
+                    publish(event("captures.ending"))
             finally:
-                publish(event("capture.ending"))
                 captures.end()
     _raise_first(captures)
 

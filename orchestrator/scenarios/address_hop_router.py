@@ -8,10 +8,9 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from nodes import INTERFACE
-from orchestrator.router import Advertiser, Prefix, advertising
+from orchestrator.router import Advertiser, Prefix, accept_advertisements, advertising
 from orchestrator.scenarios import address_hop_link as link
-from orchestrator.scenarios.address_hop_nodes import MOVING, outsider_of, partner_of
+from orchestrator.scenarios.address_hop_nodes import MOVING, outsider_of
 from orchestrator.scenarios.address_hop_parameters import AddressHopScenario
 from orchestrator.scenarios.stage import Stage
 
@@ -73,8 +72,7 @@ async def origin(stage: Stage, parameters: AddressHopScenario) -> AsyncIterator[
     if parameters.kind != "ra":
         yield Origin(bed.plan.node(MOVING).address.ip)
         return
-    for name, accept in ((MOVING, 2), (partner_of(parameters), 0)):
-        await bed.node(name).exec(["sysctl", "-qw", f"net.ipv6.conf.{INTERFACE}.accept_ra={accept}"])
+    await accept_advertisements(bed.node(MOVING))
     router = bed.node(outsider_of(parameters))
     since = len(bed.events.past)
     async with advertising(bed.runtime, router, interval=_ADVERTISED_EVERY) as advertiser:

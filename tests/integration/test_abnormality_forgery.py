@@ -1,7 +1,5 @@
 """Forged abnormal-information messages: from a third node, in a partner's name, they change nothing."""
 
-import sys
-
 import anyio
 import pytest
 from abnormal_peers import (
@@ -60,7 +58,7 @@ async def forge(bed, sa, *, count=1, step=0, initiator=None, responder=None, sou
         *(initiator or sa.initiator_spi, responder or sa.responder_spi),
         *(str(count), str(step), reason),
     ]
-    await bed.node(HOST).exec([sys.executable, "-c", FORGE, *argv])
+    await bed.node(HOST).exec([*bed.runtime.python, "-c", FORGE, *argv])
 
 
 async def in_flight(bed, version):
@@ -159,7 +157,7 @@ async def test_a_word_of_being_mended_is_believed_only_with_the_cookies_of_what_
             *(bed.node(A).address, bed.node(B).address, "4500", "1"),
             *("1122334455667788", failed["responder_spi"], "100", "1", "mended"),
         ]
-        await bed.node(HOST).exec([sys.executable, "-c", FORGE, *argv])
+        await bed.node(HOST).exec([*bed.runtime.python, "-c", FORGE, *argv])
         refused = await bed.events.wait_for(REFUSED, node=B, timeout=HEARD)
         assert refused.data["messages"] == 100
         (state,) = (await bed.node(B).abnormality.status()).partners

@@ -77,6 +77,7 @@ async def test_each_capture_says_when_it_started_and_ended(nodes, folder, events
             ("capture.started", "a", "a", ["eth0"]),
         ]
         events.clear()
+    assert events.pop(0).kind == "captures.ending"
     ended = {e.data["place"]: (e.kind, e.data["dropped"]) for e in events}
     assert ended == {"a": ("capture.ended", 0), "bridge": ("capture.ended", 0)}
 

@@ -10,7 +10,7 @@ from nodes import errors
 from orchestrator.attacker import Scan, scan
 from orchestrator.flows import FlowSpec, Transport, run_flows
 from orchestrator.pytest_plugin import on_testbed
-from orchestrator.router import Prefix, advertising
+from orchestrator.router import Prefix, accept_advertisements, advertising
 
 pytestmark = [pytest.mark.anyio, on_testbed("compose.yaml", nodes=("terminal-a", "host"))]
 
@@ -61,7 +61,7 @@ async def test_an_order_out_of_range_is_a_clear_error(testbed):
 async def test_a_host_configures_the_advertised_prefix_with_its_lifetimes(testbed):
     terminal = testbed.node("terminal-a")
     watch = testbed.runtime.command("terminal-a", ["ip", "-6", "-o", "monitor", "address"])
-    await terminal.exec(["sysctl", "-qw", "net.ipv6.conf.eth0.accept_ra=2", "net.ipv6.conf.eth0.autoconf=1"])
+    await accept_advertisements(terminal)
     async with (
         await anyio.open_process(watch) as monitor,
         advertising(testbed.runtime, testbed.node("host")) as router,

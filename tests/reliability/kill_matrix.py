@@ -34,7 +34,7 @@ PHASES = {
     "nodes": "node.ready",
     "tunnel": "ike-sa.established",
     "scenario": "child-sa.rekeyed",
-    "capture stop": "capture.ending",
+    "capture stop": "captures.ending",
     "report": "report.started",
 }
 """The phases of a run, by the event that begins each."""

@@ -36,6 +36,9 @@ CAPABILITIES = (
 )
 """What every node has of the kernel's capabilities; NET_RAW besides where the compose file names it."""
 _HARDENING: dict[str, Any] = {"CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges:true"]}
+_ADVERTISED = {"accept_ra": "2", "autoconf": "1"}
+"""A terminal takes the prefixes that a router advertises: Docker's default is not to, and inside a container
+nobody can change it."""
 _ENDPOINT_SYSCTLS = "com.docker.network.endpoint.sysctls"
 _ENDPOINT_SYSCTLS_SINCE = (1, 46)
 """The API from which on an interface's sysctls belong to its endpoint (moby #47686, #48746)."""
@@ -105,14 +108,15 @@ def node_config(
     sysctls = {
         f"net.ipv6.conf.{scope}.{name}": value for scope in ("all", "default") for name, value in dad.items()
     }
+    of_interface = dad | (_ADVERTISED if node.role is RoleName.TERMINAL else {})
     endpoint: dict[str, Any] = {
         "Aliases": [node.name],
         "IPAMConfig": {"IPv6Address": str(node.address.ip)},
     }
     if platform.api < _ENDPOINT_SYSCTLS_SINCE:
-        sysctls |= {f"net.ipv6.conf.{INTERFACE}.{name}": value for name, value in dad.items()}
-    elif dad:
-        named = [f"net.ipv6.conf.IFNAME.{name}={value}" for name, value in dad.items()]
+        sysctls |= {f"net.ipv6.conf.{INTERFACE}.{name}": value for name, value in of_interface.items()}
+    elif of_interface:
+        named = [f"net.ipv6.conf.IFNAME.{name}={value}" for name, value in of_interface.items()]
         endpoint["DriverOpts"] = {_ENDPOINT_SYSCTLS: ",".join(named)}
     config: dict[str, Any] = {
         "Image": node.image,

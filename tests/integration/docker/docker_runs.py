@@ -31,6 +31,7 @@ def small_plan(*roles: str, node: type[NodePlan] = NodePlan, **changes: Any) -> 
             role=RoleName(role),
             address=ipaddress.IPv6Interface((network[i + 1], 64)),
             cap_add=("NET_ADMIN", "NET_RAW"),
+            devices=("/dev/net/tun",) if role == RoleName.IKE else (),
         )
         for i, role in enumerate(roles)
     )
