@@ -20,7 +20,8 @@ FOLDER = RunFolder(Path("/run/user/1000/hopbed/0123abcd"))
 
 
 def node(name="node", address="fd00::a/64", **changes):
-    return NodePlan(name=name, role=RoleName.TERMINAL, address=ipaddress.IPv6Interface(address), **changes)
+    role = changes.pop("role", RoleName.HOST)
+    return NodePlan(name=name, role=role, address=ipaddress.IPv6Interface(address), **changes)
 
 
 def plan(*nodes, **changes):
@@ -58,7 +59,7 @@ def test_host_takes_an_address_that_no_node_has():
 def test_container_has_the_nodes_name_address_and_role():
     asked = container(plan())
     assert asked["Hostname"] == "node"
-    assert asked["Cmd"] == ["terminal"]
+    assert asked["Cmd"] == ["host"]
     endpoint = asked["NetworkingConfig"]["EndpointsConfig"]["hopbed-0123abcd_bridge"]
     assert endpoint["IPAMConfig"] == {"IPv6Address": "fd00::a"}
 
