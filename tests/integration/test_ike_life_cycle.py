@@ -101,6 +101,7 @@ async def test_a_new_sa_that_nothing_confirms_is_removed_and_the_old_one_serves_
         assert figure(lost) == [0, 0]
 
 
+@pytest.mark.stock_kernel("kernel ESP", "nft queue")
 async def test_a_pair_that_its_responder_gives_up_hands_back_to_the_one_before(figure):
     """The third message never comes and ESP does not count: only what is under way at the DELETE is lost."""
     giving_up = {"esp_trigger": False, "confirm_timeout": 1.5}
@@ -223,6 +224,7 @@ async def test_an_endpoint_that_dies_is_found_by_strongswan_through_dpd():
         await ends.heard("ike-sa.deleted", CHARON)
 
 
+@pytest.mark.stock_kernel("kernel ESP", "nft queue")
 async def test_the_first_sa_carries_from_its_first_packet_although_the_third_message_is_lost(figure):
     """Both ways: the responder's packets wait for the first of the initiator's."""
     async with tunnel_ends(CHARON, OURS) as ends:
@@ -246,6 +248,7 @@ async def test_extended_sequence_numbers_are_negotiated_where_both_offer_them(fi
         assert figure(lost) == [0, 0]
 
 
+@pytest.mark.stock_kernel("kernel ESP")
 async def test_a_child_that_is_trapped_is_negotiated_by_its_first_packet():
     trapped = {"child": {"start_action": "trap"}}
     async with tunnel_ends(OURS_TOO, OURS, initiating=trapped) as ends:
