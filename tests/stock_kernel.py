@@ -1,7 +1,7 @@
 """``pytest --stock-kernel``: the tests marked ``stock_kernel``, on a kernel that has what they are to prove.
 
-Such a test is skipped where the kernel lacks something, or takes another way. So here none may be skipped, and each
-fails where the kernel lacks what its marker names.
+Such a test is skipped where the kernel lacks something, or takes another way. So here none may be skipped,
+and each fails where the kernel lacks what its marker names.
 """
 
 import anyio

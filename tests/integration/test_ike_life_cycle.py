@@ -101,7 +101,6 @@ async def test_a_new_sa_that_nothing_confirms_is_removed_and_the_old_one_serves_
         assert figure(lost) == [0, 0]
 
 
-@pytest.mark.stock_kernel("kernel ESP", "nft queue")
 async def test_a_pair_that_its_responder_gives_up_hands_back_to_the_one_before(figure):
     """The third message never comes and ESP does not count: only what is under way at the DELETE is lost."""
     giving_up = {"esp_trigger": False, "confirm_timeout": 1.5}
