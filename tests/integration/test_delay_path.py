@@ -1,12 +1,12 @@
 """A path with a round-trip time, on a live testbed: calibrated against what the probes and ping measure."""
 
-import os
 import re
 import statistics
 import subprocess
 
 import anyio
 import pytest
+from machine import EMULATED
 
 from nodes import errors
 from orchestrator.delay_path import delayed_path
@@ -20,9 +20,9 @@ HAS_NETEM = (
 )
 NEAR, FAR = "terminal-a", "terminal-b"
 ROUND_TRIP_MS = 40.0
-MAY_BE_LATE_MS = ROUND_TRIP_MS / 2 if "HOPBED_PATIENCE" in os.environ else 2.0
+MAY_BE_LATE_MS = ROUND_TRIP_MS / 2 if EMULATED else 2.0
 """An emulated machine is late itself; there, a path that delays twice is still found."""
-LARGE = "8M" if "HOPBED_PATIENCE" in os.environ else "64M"
+LARGE = "8M" if EMULATED else "64M"
 
 
 @pytest.fixture(params=["forwarder", pytest.param("netem", marks=pytest.mark.stock_kernel("netem"))])

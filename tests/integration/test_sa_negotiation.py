@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from machine import hopbed
+from machine import EMULATED, hopbed
 
 from nodes.events import Event
 from orchestrator.doctor import probes
@@ -18,7 +18,7 @@ from orchestrator.tunnel import CHILD, CONNECTION, Settings, at_endpoint, creden
 pytestmark = pytest.mark.anyio
 
 CHARONS_FIRST_RETRANSMISSION_S = 4.0
-RATE = 200
+RATE = 50 if EMULATED else 200
 
 
 in_both_runtimes = pytest.mark.parametrize(
