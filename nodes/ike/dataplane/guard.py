@@ -21,11 +21,15 @@ FIRST_METRIC = "512"
 
 
 class RouteGuard:
-    """Routes each policy's inner prefix into ``device``, and behind it into nothing."""
+    """Routes each policy's inner prefix into ``device``, and behind it into nothing.
 
-    def __init__(self, device: str) -> None:
+    Without a device it is the one that leads to the policy's remote end: the kernel's own ESP takes what is
+    routed anywhere but to nothing.
+    """
+
+    def __init__(self, device: str | None = None) -> None:
         self._device = device
-        self._held: dict[int, IPv6Network] = {}
+        self._held: dict[int, tuple[IPv6Network, str]] = {}
 
     async def hold(self, policy: Policy) -> None:
         """Guard a policy's prefix.
@@ -35,18 +39,20 @@ class RouteGuard:
         """
         prefix = policy.remote_ts
         source = await local_address_in(policy.local_ts)
-        into = ("dev", self._device, "metric", FIRST_METRIC, *(("src", str(source)) if source else ()))
-        if prefix not in self._held.values():
+        device = self._device or await _device_towards(policy.remote)
+        into = ("dev", device, "metric", FIRST_METRIC, *(("src", str(source)) if source else ()))
+        if (prefix, device) not in self._held.values():
             await _must_route("replace", prefix, "dev", LOOPBACK, "metric", LAST_METRIC)
             await _must_route("replace", prefix, *into)
-        self._held[policy.reqid] = prefix
+        self._held[policy.reqid] = prefix, device
 
     async def release(self, reqid: int) -> None:
         """Guard a policy's prefix no longer, unless another policy has the same."""
-        prefix = self._held.pop(reqid, None)
-        if prefix is not None and prefix not in self._held.values():
-            for device, metric in ((self._device, FIRST_METRIC), (LOOPBACK, LAST_METRIC)):
-                await run_ip("-6", "route", "delete", str(prefix), "dev", device, "metric", metric)
+        held = self._held.pop(reqid, None)
+        if held is not None and held not in self._held.values():
+            prefix, device = held
+            for one, metric in ((device, FIRST_METRIC), (LOOPBACK, LAST_METRIC)):
+                await run_ip("-6", "route", "delete", str(prefix), "dev", one, "metric", metric)
 
     async def release_all(self) -> None:
         """Guard nothing any more."""
@@ -65,6 +71,16 @@ async def local_address_in(prefix: IPv6Network) -> IPv6Address | None:
             if address in prefix:
                 return address
     return None
+
+
+async def _device_towards(address: IPv6Address) -> str:
+    """The device by which packets leave for an address."""
+    found = await anyio.run_process(["ip", "-json", "-6", "route", "get", str(address)], check=False)
+    try:
+        return str(json.loads(found.stdout)[0]["dev"])
+    except (ValueError, LookupError):
+        said = found.stderr.decode(errors="replace").strip()
+        raise DataPlaneError(f"no route to the partner {address}: {said}") from None
 
 
 async def _must_route(verb: str, prefix: IPv6Network, *rest: str) -> None:

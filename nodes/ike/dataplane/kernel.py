@@ -29,6 +29,7 @@ from nodes.ike.dataplane.base import (
     Usage,
 )
 from nodes.ike.dataplane.encap_socket import EncapSocket
+from nodes.ike.dataplane.guard import RouteGuard
 from nodes.ike.dataplane.streams import Outlet
 from nodes.ike.dataplane.xfrm_messages import (
     ACQUIRE_GROUP,
@@ -69,6 +70,7 @@ class KernelDataPlane:
         self.events, self.ike_messages = self._outlet.events, self._outlet.ike_messages
         self._encap = encap
         self._policies: dict[int, Policy] = {}
+        self._routes = RouteGuard()
         self._sas: dict[Key, EspSa] = {}
         self._unseen: set[int] = set()  # inbound SAs whose first packet is to be told
         self._limits_told: set[tuple[Key, str, str]] = set()
@@ -89,6 +91,7 @@ class KernelDataPlane:
             raise DataPlaneError(f"reqid {policy.reqid} is that of another policy")
         try:
             await _batch(*words.policies("add", policy))
+            await self._routes.hold(policy)
         except DataPlaneError:
             await _batch(*words.policies("delete", policy), force=True)
             raise
@@ -99,6 +102,7 @@ class KernelDataPlane:
         policy = self._policies.pop(reqid, None)
         self._acquired_ns.pop(reqid, None)
         if policy is not None:
+            await self._routes.release(reqid)
             await _batch(*words.policies("delete", policy))
 
     async def install_inbound(self, sa: EspSa) -> None:
