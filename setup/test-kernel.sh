@@ -64,7 +64,7 @@ done
 cd "$PWD"
 echo "test-kernel: Linux \$(uname -r), booted in \$(cut -d ' ' -f 1 /proc/uptime) s"
 status=0
-HOPBED_PATIENCE=400 .venv/bin/python -m pytest -p no:cacheprovider -p no:hypothesispytest $(printf ' %q' "$@") || status=\$?
+HOPBED_PATIENCE=400 .venv/bin/python -m pytest -p no:cacheprovider -p no:hypothesispytest -o timeout=600 $(printf ' %q' "$@") || status=\$?
 echo "\$status" >"$RUN/status"
 INSIDE
     chmod +x "$RUN/inside"

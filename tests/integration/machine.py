@@ -13,13 +13,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 EMULATED = "HOPBED_PATIENCE" in os.environ
 """Whether the machine is an emulated one, in which everything takes ten times as long."""
+PATIENCE = 580 if EMULATED else 240
+"""Seconds that a command of ours may take."""
 HOPBED = [str(Path(sys.executable).with_name("hopbed"))]
 
 
 def hopbed(*arguments, check=None, **popen):
     """Run ``hopbed`` to its end; with ``check``, that is its exit status."""
     done = subprocess.run(
-        [*HOPBED, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False, **popen
+        [*HOPBED, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False, **popen
     )
     if check is not None:
         assert done.returncode == check, done.stdout + done.stderr
