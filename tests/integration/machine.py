@@ -21,7 +21,13 @@ HOPBED = [str(Path(sys.executable).with_name("hopbed"))]
 def hopbed(*arguments, check=None, **popen):
     """Run ``hopbed`` to its end; with ``check``, that is its exit status."""
     done = subprocess.run(
-        [*HOPBED, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False, **popen
+        [*HOPBED, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        **popen,
     )
     if check is not None:
         assert done.returncode == check, done.stdout + done.stderr
