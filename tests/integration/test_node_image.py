@@ -40,11 +40,8 @@ def checkout(tmp_path: Path) -> Path:
 @pytest.fixture
 def plain_host(engine: docker.DockerClient) -> Iterator[Container]:
     container = engine.containers.run(IMAGE, ["host"], detach=True, init=True, network_mode="none")
-    said = b""
-    for octets in container.logs(stream=True, follow=True):
-        said += octets
-        if b'"ready"' in said:
-            break
+    while "sleep infinity" not in (row[-1] for row in container.top()["Processes"]):
+        pass  # the shell has not come so far: a signal now would find no trap
     yield container
     container.remove(force=True)
 
