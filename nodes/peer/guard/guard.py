@@ -12,6 +12,7 @@ import anyio.abc
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from nodes.abnormality.machine import Change, Machine, Reason, Side
+from nodes.abnormality.message import HEAD_START
 from nodes.abnormality.model import PartnerState
 from nodes.peer.guard.correspondence import Correspondence
 from nodes.peer.guard.evidence import Evidence, Recogniser
@@ -19,7 +20,7 @@ from nodes.peer.guard.failures import Failures
 from nodes.peer.guard.nft import Nft
 from nodes.peer.guard.orders import Failed
 from nodes.peer.guard.sightings import Flights, Sighting, Sightings
-from nodes.peer.guard.silence import LATE, Silence, now_ns
+from nodes.peer.guard.silence import Silence, now_ns
 from nodes.peer.guard.told import header_said, sa_said
 from nodes.peer.guard.wire import Header, Wire
 from nodes.peer.messages import Message, ike_sa, listed_sas, log_line, sections
@@ -130,7 +131,7 @@ class Guard:
             self._letters.settle(dues)
             told = told or bool(dues) or await self._identified(change.partner)
         if told:
-            await anyio.sleep(LATE)  # the partner's guard has to act before our first message arrives
+            await anyio.sleep(HEAD_START)
 
     async def _identified(self, partner: str) -> bool:
         """Wait until this sender has told that it is mended; whether it had to, and could."""
