@@ -80,10 +80,16 @@ Judge = Callable[[Ended], Finding]
 
 
 class Application:
-    """An application whose client is under way."""
+    """An application whose client is under way.
+
+    Attributes:
+        connected: set once its connection stands, where its server says so (iperf3), and at its end.
+        ended: set at its end.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.connected = anyio.Event()
         self.ended = anyio.Event()
         self._finding: Finding | None = None
 
@@ -96,6 +102,7 @@ class Application:
     def conclude(self, finding: Finding) -> None:
         """The client ended."""
         self._finding = finding
+        self.connected.set()
         self.ended.set()
 
 
@@ -122,8 +129,28 @@ async def check_program(node: Node, program: str, package: str) -> None:
     require(done, node, program, package)
 
 
+class Server:
+    """A server that listens, and the last of what it said on its standard streams."""
+
+    def __init__(self) -> None:
+        self.heard = bytearray()
+        self._more = anyio.Event()
+
+    def hear(self, octets: bytes) -> None:
+        """It said something."""
+        self.heard.extend(octets)
+        del self.heard[:-_LAST_WORDS]
+        self._more.set()
+        self._more = anyio.Event()
+
+    async def says(self, sign: str) -> None:
+        """Wait until it said this; for ever where it does not."""
+        while sign.encode() not in self.heard:
+            await self._more.wait()
+
+
 @asynccontextmanager
-async def listening(ends: Ends, name: str, argv: Sequence[str], sign: str) -> AsyncIterator[None]:
+async def listening(ends: Ends, name: str, argv: Sequence[str], sign: str) -> AsyncIterator[Server]:
     """A server that runs for the length of the context; within it it listens, as it said by ``sign``.
 
     Raises:
@@ -136,16 +163,15 @@ async def listening(ends: Ends, name: str, argv: Sequence[str], sign: str) -> As
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    heard = bytearray()
+    server = Server()
     listens, ended = anyio.Event(), anyio.Event()
 
     async def hear() -> None:
         assert process.stdout is not None
         async for octets in process.stdout:
-            heard.extend(octets)
-            if sign.encode() in heard:
+            server.hear(octets)
+            if sign.encode() in server.heard:
                 listens.set()
-            del heard[:-_LAST_WORDS]
         ended.set()
         listens.set()
 
@@ -155,9 +181,9 @@ async def listening(ends: Ends, name: str, argv: Sequence[str], sign: str) -> As
             with anyio.move_on_after(_LISTEN_TIMEOUT):
                 await listens.wait()
             if ended.is_set() or not listens.is_set():
-                said = " ".join(bytes(heard).decode(errors="replace").split())
+                said = " ".join(server.heard.decode(errors="replace").split())
                 raise errors.NodeError(f"{ends.server.name}: {name} does not listen: {said or 'no word'}")
-            yield
+            yield server
     finally:
         await _end(process)
 

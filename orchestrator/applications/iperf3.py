@@ -13,10 +13,12 @@ from orchestrator.applications.application import (
     Ended,
     Ends,
     Finding,
+    Server,
     check_program,
     client,
     listening,
 )
+from orchestrator.tasks import background
 
 PORT = 5201
 _NAME = "iperf3"
@@ -52,10 +54,17 @@ async def running(
         return _judge(ended, name)
 
     async with (
-        listening(ends, name, serve, "Server listening"),
+        listening(ends, name, serve, "Server listening") as server,
         client(ends, name, send, judge) as application,
+        background() as tasks,
     ):
+        tasks.start_soon(_connect, server, application)
         yield application
+
+
+async def _connect(server: Server, application: Application) -> None:
+    await server.says(" connected to ")
+    application.connected.set()
 
 
 def _cpu_seconds(end: dict[str, Any]) -> float:

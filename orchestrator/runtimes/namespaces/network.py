@@ -57,9 +57,9 @@ def join_bridge(node: str, address: str, dad: str, bridge: IPRoute, bridge_index
     """Give this network namespace its link to the bridge; return when its addresses are usable.
 
     An optimistic address is one for talking through a router (RFC 4429 §3.3): until its detection is over the
-    kernel asks for no neighbour with it, and sends nothing to one that it does not know. Here all are neighbours,
-    so detection is waited for; the optimistic addresses that a node adds later have the settled ones beside
-    them, by which it can ask.
+    kernel asks for no neighbour with it, and sends nothing to one that it does not know. Here all are
+    neighbours, so detection is waited for; the optimistic addresses that a node adds later have the settled
+    ones beside them, by which it can ask.
 
     Args:
         node: the name of the link's end at the bridge.
