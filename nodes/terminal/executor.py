@@ -115,6 +115,7 @@ class Executor:
         kept = self._state.read()
         async with self._lock:
             actions = self._core.restore(kept, time.monotonic_ns()) if kept else []
+            self.option_type(self._core.settings.option_type)
             self._inventory.take_up(self._core.flows())
             self._plane.take_up(self._core.rewritings())
             changes = await self._addresses.present()
@@ -122,6 +123,9 @@ class Executor:
         await self.link_changed()
         for change in changes:
             await self.address_changed(change)
+        there = {one.address: one.deprecated for one in self._addresses.known.addresses}
+        if kept:
+            await self.tell(lambda now: self._core.present(there, now))
         await self.look()
 
     async def tell(self, call: Call) -> None:
