@@ -42,6 +42,21 @@ def test_an_agent_that_is_killed_in_the_middle_of_a_hop_takes_it_up_again(who, a
     assert len(a.addresses) == 1
 
 
+@pytest.mark.parametrize("phase", ["asked", "answered", "prepared", "switched"])
+def test_time_that_passed_while_nobody_listened_is_no_silence_of_the_partner(phase):
+    network, a, b = terminals(rtt=10 * MS)
+    flows = network.service(a, b, 5000)
+    traffic(network, a, b, flows, 8 * S)
+    hop(a)
+    network.run_until(lambda: bool(a.of(f"hop.{phase}")))
+    a.kill()
+    network.run(4 * S)
+    a.restart()
+    network.run(6 * S)
+    assert outcomes(a) == {"hopped": 1}
+    assert not network.lost
+
+
 def test_after_a_restart_no_sequence_number_comes_again():
     network, a, b = terminals(rtt=100 * MS)
     network.service(a, b, 5000)
