@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from nodes.abnormality.machine import NS_PER_S, Change, Machine, Reason, Side
 from nodes.abnormality.message import MENDED, AbnormalInformation, build
@@ -24,6 +24,8 @@ from nodes.ike.phase1 import Phase1
 from nodes.ike.profile import Profile
 
 MOST_FAILURES = 1024
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 REFUSALS_TOGETHER = 1.0
 """Seconds of which the refused messages are told together."""
 _SIDES = {"initiator": Side.SENDER, "responder": Side.RECEIVER}
@@ -45,9 +47,9 @@ _NOTHING_ABNORMAL = ("the ISAKMP SA is gone", "the connection was unloaded", "th
 
 @dataclasses.dataclass(frozen=True)
 class _Failure:
-    """The negotiation for which a side is inactive."""
+    """The negotiation for which a side is inactive; ``path``: None where no ISAKMP SA was made for it."""
 
-    path: Path
+    path: Path | None
     cookies: Cookies
 
 
@@ -66,6 +68,8 @@ class AbnormalityGate:
         self._phase1: Phase1
         self._has_pairs: Callable[[Profile], bool]
         self._failures: OrderedDict[tuple[str, Side], _Failure] = OrderedDict()
+        self._told: dict[str, _Failure] = {}
+        self._freed: OrderedDict[tuple[str, bytes], None] = OrderedDict()
         self._refused = 0
 
     def attach(self, context: Context, phase1: Phase1, has_pairs: Callable[[Profile], bool]) -> None:
@@ -88,12 +92,14 @@ class AbnormalityGate:
         changes = self._machine.abnormal(peer, _SIDES[side], what, _ns(now))
         self._apply(changes, text=reason[:200], **_said(cookies))
         sa = self._phase1.sas.find(cookies)
-        if sa is None or sa.cookies != cookies:
-            return
+        if sa is not None and sa.cookies != cookies:
+            sa = None
         if changes:
-            self._remember(peer, _SIDES[side], _Failure(sa.path, cookies))
-            if side == "responder" and what == "undecryptable":
-                self._tell(_Failure(sa.path, cookies), what)
+            self._remember(peer, _SIDES[side], _Failure(None if sa is None else sa.path, cookies))
+            if sa is not None and side == "responder" and what == "undecryptable":
+                self._tell(sa.path, cookies, what)
+        if sa is None:
+            return
         if sa.established or not sa.initiator:
             self._context.timers.at(now, lambda: self._end(sa))
 
@@ -102,8 +108,19 @@ class AbnormalityGate:
         self._machine.know(peers)
         self._activate(peer, Reason.CONFIGURED, now)
 
+    def unanswered(self, peer: str) -> None:
+        """A message is sent again: what the partner was told before may be lost as well."""
+        failure = self._told.get(peer)
+        if failure is not None and failure.path is not None:
+            self._tell(failure.path, failure.cookies, MENDED)
+
+    def has_told(self, peer: str) -> bool:
+        """Whether a partner was told that this sender is mended, and no negotiation has succeeded since."""
+        return peer in self._told
+
     def succeeded(self, peer: str, now: float) -> None:
         """A negotiation that replaced nothing came to its end."""
+        self._told.pop(peer, None)
         self._apply(self._machine.succeeded(peer, _ns(now)))
 
     def informed(self, said: AbnormalInformation, path: Path, now: float) -> None:
@@ -161,6 +178,8 @@ class AbnormalityGate:
 
     def _mended(self, said: AbnormalInformation, path: Path, now: float) -> bool:
         peer = str(path.remote)
+        if (peer, said.initiator_cookie) in self._freed:
+            return True  # once more
         failure = self._failures.get((peer, Side.RECEIVER))
         if failure is None or failure.cookies[0] != said.initiator_cookie:
             return False
@@ -170,20 +189,18 @@ class AbnormalityGate:
         self._apply(changes)
         if changes:
             del self._failures[(peer, Side.RECEIVER)]
+            _keep(self._freed, (peer, said.initiator_cookie), None)
             self._context.say(
                 "abnormality.message.accepted", partner=peer, reason=MENDED, **_said(failure.cookies)
             )
         return bool(changes)
 
-    def _tell(self, failure: _Failure, reason: str) -> None:
-        said = AbnormalInformation(1, *failure.cookies, reason)
+    def _tell(self, path: Path, cookies: Cookies, reason: str) -> None:
+        said = AbnormalInformation(1, *cookies, reason)
         message_id = int.from_bytes(self._context.random(4), "big")
-        self._context.send(failure.path, build(said, message_id=message_id))
+        self._context.send(path, build(said, message_id=message_id))
         self._context.say(
-            "abnormality.message.sent",
-            partner=str(failure.path.remote),
-            reason=reason,
-            **_said(failure.cookies),
+            "abnormality.message.sent", partner=str(path.remote), reason=reason, **_said(cookies)
         )
 
     def _tell_refusals(self) -> None:
@@ -193,17 +210,18 @@ class AbnormalityGate:
     # ------------------------------------------------------------------ states
 
     def _remember(self, peer: str, side: Side, failure: _Failure) -> None:
-        self._failures[(peer, side)] = failure
-        if len(self._failures) > MOST_FAILURES:
-            self._failures.popitem(last=False)
+        _keep(self._failures, (peer, side), failure)
+        if side is Side.SENDER:
+            self._told.pop(peer, None)
 
     def _activate(self, partner: str | None, reason: Reason, now: float) -> int:
         changes = self._machine.activate(partner, reason, _ns(now))
         self._apply(changes)
         for change in changes:
             failure = self._failures.pop((change.partner, change.side), None)
-            if failure is not None and change.side is Side.SENDER:
-                self._tell(failure, MENDED)
+            if failure is not None and failure.path is not None and change.side is Side.SENDER:
+                self._told[change.partner] = failure
+                self._tell(failure.path, failure.cookies, MENDED)
         return len(changes)
 
     def _apply(self, changes: list[Change], **about: Any) -> None:
@@ -220,6 +238,14 @@ class AbnormalityGate:
     def _end(self, sa: IsakmpSa) -> None:
         if not (sa.established and self._has_pairs(sa.profile)):
             self._phase1.delete(sa, "abnormal", announce=True)
+
+
+def _keep(table: OrderedDict[_Key, _Value], key: _Key, value: _Value) -> None:
+    """Remember something; beyond the bound the oldest is forgotten."""
+    table[key] = value
+    table.move_to_end(key)
+    if len(table) > MOST_FAILURES:
+        table.popitem(last=False)
 
 
 def _ns(now: float) -> int:

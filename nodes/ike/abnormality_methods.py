@@ -6,8 +6,11 @@ import ipaddress
 import time
 from collections.abc import Mapping
 
+import anyio
+
 from nodes import errors
 from nodes.abnormality.machine import Side
+from nodes.abnormality.message import HEAD_START
 from nodes.abnormality.model import Activate, Activated, Configure, Configured, Status
 from nodes.control.methods import Handler
 from nodes.ike.abnormality import AbnormalityGate
@@ -76,6 +79,11 @@ class AbnormalityMethods:
         activated = self._gate.release(partner, self._now())
         self._driver.drain()
         return Activated(activated=activated)
+
+    async def loaded(self, peer: str) -> None:
+        """A connection has been loaded; a partner who is told that this sender is mended has time to act."""
+        if self._gate.has_told(peer):
+            await anyio.sleep(HEAD_START)
 
     def begin(self, peer: str) -> None:
         """See that a negotiation may be begun.

@@ -41,6 +41,7 @@ from nodes.peer.guard.evidence import Evidence, Recogniser
 from nodes.peer.guard.guard import CUT
 from nodes.peer.guard.orders import Failed, Know, Release, SetTiming, Start, Tell
 from nodes.peer.guard.silence import ACTIVE, INACTIVE
+from nodes.peer.messages import LogLine
 from nodes.peer.model import Connection
 from nodes.peer.vici_client import CommandFailed, ViciClient
 from nodes.role import Publish
@@ -180,19 +181,21 @@ class Abnormality:
         if connection in self._connections:
             self._connections[connection].asked.add(child)
 
-    async def failed(self, connection: str, said: Sequence[str]) -> str | None:
-        """A negotiation that was asked for failed, with these words of charon's.
+    async def failed(self, connection: str, said: Sequence[LogLine]) -> str | None:
+        """A negotiation that was asked for failed, with these lines of charon's.
 
         Returns until when the partner is inactive now, and why; None where it is not.
         """
         partner = self._partner_of(connection)
         if self._guard is None or partner is None:
             return None
-        evidence = _evidence(said)
+        found = _evidence(said)
         try:
-            if evidence is not None and evidence.side is not Side.RECEIVER:
-                reason, text = evidence.reason, evidence.text
-                await self._guard.order(lambda id_: Failed(id=id_, partner=partner, reason=reason, text=text))
+            if found is not None and found.side is not Side.RECEIVER:
+                reason, text, ike_id = found.reason, found.text, found.ike_id
+                await self._guard.order(
+                    lambda id_: Failed(id=id_, partner=partner, reason=reason, text=text, ike_id=ike_id)
+                )
             else:
                 await self._guard.order(lambda id_: Tell(id=id_))
         except errors.NodeError:  # it died: then nothing is inactive
@@ -336,9 +339,9 @@ def _canonical(address: str) -> str:
     return str(ipaddress.ip_address(address))
 
 
-def _evidence(said: Sequence[str]) -> Evidence | None:
+def _evidence(said: Sequence[LogLine]) -> Evidence | None:
     recogniser = Recogniser()
-    return next((found for line in said if (found := recogniser.read(line, 0)) is not None), None)
+    return next((found for line in said if (found := recogniser.read(*line)) is not None), None)
 
 
 @asynccontextmanager
