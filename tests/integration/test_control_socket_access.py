@@ -1,4 +1,4 @@
-"""Who may speak to a node: its owner and root. Another user is refused by the folder, the socket and the agent."""
+"""Who may speak to a node: its owner and root. The folder, the socket and the agent refuse another user."""
 
 import contextlib
 import os
