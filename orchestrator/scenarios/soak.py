@@ -8,6 +8,7 @@ Meanwhile every process of the run and every node's kernel are looked at.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 import anyio
 from pydantic import Field
 
+from nodes import errors
 from nodes.peer.model import Rekey, Rekeyed, Terminate
 from orchestrator import tunnel
 from orchestrator.breaking import CONNECTION as TRIED
@@ -205,7 +207,8 @@ class _Play:
             timeout=_SETTLED,
         )
         for one in old:
-            await initiator.terminate(Terminate(child_id=one.old_id))
+            with contextlib.suppress(errors.ParameterError):  # it went by itself
+                await initiator.terminate(Terminate(child_id=one.old_id))
         return [new]
 
     def _happened(self) -> list[Check]:
