@@ -17,10 +17,12 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
+from victims import started
+
 from orchestrator.topology.plan import DEFAULT_IMAGE
 from setup.dockerd import start
 
-_IMAGES = ("hopbed-base:bookworm", DEFAULT_IMAGE)
+_PREFIX, _OWNER, _PID_FILE = "hopbed-engine-", "owner", "docker.pid"
 _DATA = Path("/var/lib")
 """On a file system that overlay2 can stand on, as the machine's own engine does."""
 
@@ -35,21 +37,24 @@ class OwnEngine:
     """
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="hopbed-engine-", dir=_DATA))
+        self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_DATA))
+        (self._folder / _OWNER).write_text(f"{os.getpid()} {started(os.getpid())}")
         self._namespace = self._folder.name
         self.host = f"unix://{self._folder}/docker.sock"
         self.inside = ("nsenter", f"--net=/run/netns/{self._namespace}", "--")
         self.pid = 0
 
     def __enter__(self) -> Self:
+        _remove_orphans()
         try:
             _do("ip", "netns", "add", self._namespace)
             _do("ip", "-n", self._namespace, "link", "set", "lo", "up")
             self.start()
-            with subprocess.Popen(["docker", "save", *_IMAGES], stdout=subprocess.PIPE) as saved:
+            _do(sys.executable, "-m", "orchestrator.image")
+            with subprocess.Popen(["docker", "save", DEFAULT_IMAGE], stdout=subprocess.PIPE) as saved:
                 _do("docker", "--host", self.host, "load", "--quiet", stdin=saved.stdout)
-            # as these sources want it, whatever the machine's engine has
-            _do(sys.executable, "-m", "orchestrator.image", env=os.environ | {"DOCKER_HOST": self.host})
+            here = os.environ | {"DOCKER_HOST": self.host}
+            _do(sys.executable, "-m", "orchestrator.image", "--check", env=here)
         except BaseException:
             self.__exit__()
             raise
@@ -61,7 +66,7 @@ class OwnEngine:
         Raises:
             SystemExit: it did not become ready.
         """
-        pid_file = self._folder / "docker.pid"
+        pid_file = self._folder / _PID_FILE
         at = {"host": "docker.sock", "data-root": "data", "exec-root": "run", "pidfile": pid_file.name}
         options = [f"--{name}={self._folder / file}" for name, file in at.items()]
         options[0] = f"--host={self.host}"
@@ -75,16 +80,30 @@ class OwnEngine:
         self.pid = int(pid_file.read_text())
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            ended = os.pidfd_open(self.pid) if self.pid else 0
-            if ended:
-                signal.pidfd_send_signal(ended, signal.SIGTERM)
-                select.select([ended], [], [])
-                os.close(ended)
-        subprocess.run(["ip", "netns", "del", self._namespace], capture_output=True, check=False)
-        # dockerd made it a mount of its own
-        subprocess.run(["umount", self._folder / "data"], capture_output=True, check=False)
-        shutil.rmtree(self._folder)
+        _remove(self._folder)
+
+
+def _remove(folder: Path) -> None:
+    """Take an engine away: its dockerd, its network namespace and its folder."""
+    with contextlib.suppress(OSError, ValueError):
+        ended = os.pidfd_open(int((folder / _PID_FILE).read_text()))
+        signal.pidfd_send_signal(ended, signal.SIGTERM)
+        select.select([ended], [], [])
+        os.close(ended)
+    subprocess.run(["ip", "netns", "del", folder.name], capture_output=True, check=False)
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for mount in reversed([mount for mount in mounts if mount.startswith(f"{folder}/")]):
+        subprocess.run(["umount", mount], capture_output=True, check=False)
+    shutil.rmtree(folder)
+
+
+def _remove_orphans() -> None:
+    """Take away the engines of earlier processes that were killed."""
+    for folder in _DATA.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError, ValueError):
+            pid, begun = (folder / _OWNER).read_text().split()
+            if started(int(pid)) != begun:
+                _remove(folder)
 
 
 def _do(*argv: str, **popen: object) -> None:

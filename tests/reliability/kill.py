@@ -139,7 +139,8 @@ class _Run:
         mounts: set[str] = set()
         if containers:
             form = "{{.GraphDriver.Data.MergedDir}}\n{{.NetworkSettings.SandboxKey}}"
-            mounts = {line for line in docker_lines("inspect", "--format", form, *containers) if line}
+            mounts = docker_lines("inspect", "--format", form, *containers) - {""}
+            mounts = {one for one in mounts if not one.endswith("/default")}  # the engine's own network
         dockerd = self._engine.dockerd()
         shared = network_namespaces({dockerd}) if dockerd else set()  # the bridge's place is in it too
         return _Held(

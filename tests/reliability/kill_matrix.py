@@ -15,6 +15,7 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -128,6 +129,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("evidence/kill-matrix.jsonl"))
     parser.add_argument("--write", action="store_true", help="put the tables into docs/reliability.md")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the engine goes too
     cells = [
         Cell(runtime, victim, phase)
         for runtime in asked.runtime or ("namespaces", "docker")
