@@ -19,7 +19,7 @@ from typing import Self
 
 from victims import started
 
-from orchestrator.topology.plan import DEFAULT_IMAGE
+from orchestrator.image.content import content_hash, sources, tag_of_content
 from setup.dockerd import start
 
 _PREFIX, _OWNER, _PID_FILE = "hopbed-engine-", "owner", "docker.pid"
@@ -51,7 +51,8 @@ class OwnEngine:
             _do("ip", "-n", self._namespace, "link", "set", "lo", "up")
             self.start()
             _do(sys.executable, "-m", "orchestrator.image")
-            with subprocess.Popen(["docker", "save", DEFAULT_IMAGE], stdout=subprocess.PIPE) as saved:
+            image = tag_of_content("bookworm", content_hash(sources()))
+            with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saved:
                 _do("docker", "--host", self.host, "load", "--quiet", stdin=saved.stdout)
             here = os.environ | {"DOCKER_HOST": self.host}
             _do(sys.executable, "-m", "orchestrator.image", "--check", env=here)
