@@ -9,6 +9,7 @@ RELEASE ?= bookworm# the Debian release of the node image: bookworm or trixie
 FRESH ?=# FRESH=1: build the image anew, with Debian's packages of today
 UPGRADE ?=# UPGRADE=1: lock the newest versions instead of keeping those that still fit
 PYTEST ?=# more arguments for pytest
+WORKERS ?= 3# tests that make test runs side by side; those that measure time run alone
 JOBS ?= 8# testbeds at a time that make abnormality-table brings up
 ARGS ?=# more arguments for a command of reliability, such as --help
 
@@ -35,7 +36,7 @@ abnormality-table: setup image-for-$(RUNTIME) ## every abnormality, off beside o
 
 .PHONY: test
 test: setup test-packages lint image-for-auto ## lint, strict type check and every test, on both runtimes [PYTEST=...]
-	setup/with-docker.sh $(PYTHON) -m pytest $(PYTEST)
+	setup/with-docker.sh $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
 
 .PHONY: fuzz
 fuzz: setup ## 1,000,000 inputs, seeded with real messages, for the IKEv1 endpoint [ARGS=--seed 2]

@@ -72,7 +72,7 @@ async def measure(side: str, seconds: float, period: float, runtime: str) -> Mea
         near, far = bed.node(NEAR), bed.node(FAR)
         ends = Ends(runtime=bed.runtime, client=near, server=far, address=far.address)
         async with iperf3.running(ends, seconds=seconds, congestion="cubic") as stream:
-            await stream.connected.wait()
+            await stream.begun()
             async with hopping(bed, side, period):
                 found = await stream.wait()
         if not found.passed:

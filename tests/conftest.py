@@ -1,8 +1,38 @@
 """What every test shares."""
 
+import contextlib
+import tempfile
+from pathlib import Path
+
 import pytest
+from alone import in_company
+
+_PLACES = "places"
+_FOLDER = pytest.StashKey[str]()
 
 
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
+
+
+def pytest_configure(config):
+    """Who starts workers makes the folder in which they agree on who runs."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        folder = tempfile.TemporaryDirectory(prefix="hopbed-tests-")
+        config.add_cleanup(folder.cleanup)
+        config.stash[_FOLDER] = folder.name
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    node.workerinput[_PLACES] = node.config.stash[_FOLDER]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    """Wait for this test's place; outside its time limit, for how long depends on others."""
+    folder = getattr(item.config, "workerinput", {}).get(_PLACES)
+    alone = item.get_closest_marker("alone") is not None
+    with in_company(Path(folder), alone=alone) if folder else contextlib.nullcontext():
+        return (yield)

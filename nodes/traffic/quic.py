@@ -11,6 +11,7 @@ import datetime
 import socket
 import ssl
 import time
+from typing import NamedTuple
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from nodes.traffic.addresses import Address, ipv6_socket
+from nodes.traffic.receive_time import ANCILLARY_OCTETS, ask_receive_times, receive_time
 
 ALPN = "hopbed-probes"
 DATAGRAM = 1400
@@ -28,7 +30,15 @@ WINDOW = 16 << 20
 """What either end lets the other send ahead, so that flow control is never what limits."""
 
 _ROOM = 4 << 20
+_LARGEST_DATAGRAM = 65_536
 _KEPT_SOCKETS = 4
+
+
+class Happened(NamedTuple):
+    """What a connection tells, and when the kernel received what it tells of, in CLOCK_REALTIME ns."""
+
+    event: QuicEvent
+    realtime_ns: int
 
 
 class QuicEnd:
@@ -61,18 +71,17 @@ class QuicEnd:
         self.connection.change_connection_id()
         self.connection.send_ping(0)  # the server hears of the new path although nothing may be due
 
-    def advance(self) -> list[QuicEvent]:
+    def advance(self) -> list[Happened]:
         """Take in what came and what is due, send what is to go, and return what happened."""
+        happened: list[Happened] = []
         for one in self.sockets:
-            self._read(one)
+            self._read(one, happened)
         timer, now = self.connection.get_timer(), time.monotonic()
         if timer is not None and timer <= now:
             self.connection.handle_timer(now)
-        events = []
-        while (event := self.connection.next_event()) is not None:
-            events.append(event)
+            self._collect(time.time_ns(), happened)
         self.flush()
-        return events
+        return happened
 
     def flush(self) -> None:
         """Send what is to go, as far as the node lets it; what it does not, QUIC sends again."""
@@ -87,20 +96,26 @@ class QuicEnd:
         for one in self.sockets:
             one.close()
 
-    def _read(self, one: socket.socket) -> None:
+    def _read(self, one: socket.socket, happened: list[Happened]) -> None:
         while True:
             try:
-                octets, address = one.recvfrom(65_536)
+                octets, ancillary, _flags, address = one.recvmsg(_LARGEST_DATAGRAM, ANCILLARY_OCTETS)
             except (BlockingIOError, ConnectionError):
                 return
             except OSError:  # an ICMPv6 error for a datagram before
                 continue
             self.connection.receive_datagram(octets, address, time.monotonic())
+            self._collect(receive_time(ancillary), happened)
+
+    def _collect(self, realtime_ns: int, happened: list[Happened]) -> None:
+        while (event := self.connection.next_event()) is not None:
+            happened.append(Happened(event, realtime_ns))
 
 
 def datagram_socket(address: Address) -> socket.socket:
     """A UDP socket at an address of this node, with room for a burst."""
     made = ipv6_socket(socket.SOCK_DGRAM)
+    ask_receive_times(made)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
     try:
         made.bind(address)

@@ -81,7 +81,7 @@ class _Sender:
         if self._news.fileno() in ready:
             self._follow_addresses()
         for happened in self._end.advance():
-            self._take(happened)
+            self._take(happened.event)
 
     def send(self, probe: bytes) -> int:
         """Hand a record over; 0, or the errno of why it could not be."""

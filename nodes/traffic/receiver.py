@@ -57,6 +57,8 @@ class Arrivals:
 class Inlet(Protocol):
     """Where probes come from. Never waits."""
 
+    port: int
+    """Where it receives."""
     ended: bool
     """Whether nothing more can come."""
     in_order: bool
@@ -66,6 +68,9 @@ class Inlet(Protocol):
 
     def sources(self) -> list[int]:
         """The descriptors to wait on before :meth:`read`."""
+
+    def patience(self) -> float | None:
+        """Seconds after which to read although nothing came in; None for never."""
 
     def read(self) -> list[Arrival]:
         """What has come in, up to a bound."""
@@ -87,12 +92,12 @@ def receive_probes(
     last_sign = time.monotonic()
     while True:
         expected = orders.expected
-        told, ready = _wait(
-            orders, inlet, _patience(log, last_sign + quiet if expected is not None else None)
-        )
+        deadline = last_sign + quiet if expected is not None else None
+        told, ready = _wait(orders, inlet, _patience(log, inlet, deadline))
         if told:
             orders.read()
-        batch = inlet.read() if ready or orders.ended else []
+        due = inlet.patience() == 0
+        batch = inlet.read() if ready or due or orders.ended else []
         conversion.end_batch(ClockReading.take())
         for sequence, sent_ns, realtime_ns in batch:
             received_ns = conversion.monotonic(realtime_ns)
@@ -119,11 +124,14 @@ def receive_probes(
     }
 
 
-def _patience(log: FlowLog, deadline: float | None) -> float | None:
-    ends = [] if deadline is None else [deadline]
+def _patience(log: FlowLog, inlet: Inlet, deadline: float | None) -> float | None:
+    now = time.monotonic()
+    waits = [] if deadline is None else [deadline - now]
     if log.waiting:
-        ends.append(log.flush_due_ns / 1e9)
-    return max(min(ends) - time.monotonic(), 0) if ends else None
+        waits.append(log.flush_due_ns / 1e9 - now)
+    if (patience := inlet.patience()) is not None:
+        waits.append(patience)
+    return max(min(waits), 0) if waits else None
 
 
 def _wait(orders: OrderReader, inlet: Inlet, patience: float | None) -> tuple[bool, bool]:

@@ -61,6 +61,9 @@ class TcpInlet:
             return []
         return [(self._connection or self._listener).fileno()]
 
+    def patience(self) -> None:
+        """Nothing is due but what comes in."""
+
     def read(self) -> list[Arrival]:
         """The records that have come in."""
         if self._connection is None:

@@ -51,6 +51,9 @@ class UdpInlet:
         """The socket."""
         return [self._socket.fileno()]
 
+    def patience(self) -> None:
+        """Nothing is due but what comes in."""
+
     def read(self) -> list[Arrival]:
         """The datagrams of the flow that have come in."""
         batch = []

@@ -30,7 +30,7 @@ class Transport(enum.StrEnum):
 
     def program(self, end: str) -> str:
         """The module in a node that is an end of such a flow: ``send`` or ``receive``."""
-        return f"nodes.traffic.quic_{end}" if self is Transport.QUIC else f"nodes.traffic.{end}"
+        return f"nodes.traffic.{'quic_' if (self, end) == (Transport.QUIC, 'send') else ''}{end}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

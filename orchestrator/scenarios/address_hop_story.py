@@ -47,12 +47,16 @@ async def play(stage: Stage, parameters: AddressHopScenario) -> None:
             running = [
                 await clients.enter_async_context(one) for one in applications(stage, parameters, began.first)
             ]
+            for application in running:
+                await application.begun()
             await anyio.sleep(_BEFORE)  # traffic before the first hop, so that a gap at it is seen
             if parameters.plain:
                 await link.take_plain_address(bed.node(HOST), bed.plan)
             await hop(stage, parameters, began)
-            findings = [await application.wait() for application in running]
             await anyio.sleep(_AFTER)  # and after the last one
+            for application in running:
+                application.finish()
+            findings = [await application.wait() for application in running]
             await scan.after()
         for name in hopping_nodes(parameters):
             await bed.node(name).terminal.stop()

@@ -140,10 +140,13 @@ class Bench:
         return dict(zip(seen.position.tolist(), seen.time_ns.tolist(), strict=True))
 
 
-def undisturbed(bench, count):
-    """Four flows: UDP and TCP, both ways."""
+def undisturbed(bench, seconds):
+    """Every transport, both ways, for so long; QUIC more slowly, for it is Python that does its work."""
     specs = []
     for number, transport in enumerate(Transport):
-        there = bench.spec(f"{transport}-there", transport=transport, count=count, port=PORT + number)
+        rate = RATE // 10 if transport is Transport.QUIC else RATE
+        there = bench.spec(
+            f"{transport}-there", transport=transport, rate=rate, count=rate * seconds, port=PORT + number
+        )
         specs += [there, there.reverse(f"{transport}-back")]
     return specs

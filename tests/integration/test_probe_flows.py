@@ -309,8 +309,7 @@ async def test_a_receiver_that_is_gone_ends_the_flow_with_a_clear_error(nodes, e
     with pytest.raises(errors.FlowError, match="flow a-to-b, receiver in b: .*ended"):
         async with run_flows(nodes, [spec(transport=transport)], publish=events.append) as flows:
             await grown(nodes, "received", 200)
-            program = "nodes.traffic.quic_receive" if transport is Transport.QUIC else "nodes.traffic.receive"
-            os.kill(nodes.pid(program, "a-to-b.received"), signal.SIGKILL)
+            os.kill(nodes.pid("nodes.traffic.receive", "a-to-b.received"), signal.SIGKILL)
             await anyio.sleep_forever()
     (result,) = flows.results
     assert result.continuity.received >= 200
