@@ -115,6 +115,7 @@ class Executor:
         kept = self._state.read()
         async with self._lock:
             actions = self._core.restore(kept, time.monotonic_ns()) if kept else []
+            self.option_type(self._core.settings.option_type)
             self._inventory.take_up(self._core.flows())
             self._plane.neighbours_in(await self._addresses.prefixes_on_link())
             self._plane.take_up(self._core.rewritings())
@@ -123,6 +124,9 @@ class Executor:
         await self.link_changed()
         for change in changes:
             await self.address_changed(change)
+        there = {one.address: one.deprecated for one in self._addresses.known.addresses}
+        if kept:
+            await self.tell(lambda now: self._core.present(there, now))
         await self.look()
 
     async def tell(self, call: Call) -> None:
