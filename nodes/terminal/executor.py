@@ -9,7 +9,6 @@ from ipaddress import IPv6Address, IPv6Network
 from typing import Any
 
 import anyio
-from pyroute2.netlink.exceptions import NetlinkError
 
 from nodes import errors
 from nodes.role import Publish
@@ -40,6 +39,7 @@ from nodes.terminal.inventory import Inventory
 from nodes.terminal.link_addresses import AddressChange, Change
 from nodes.terminal.nf_socket import RefusedError
 from nodes.terminal.path_mtu import PathMtus, TooBig
+from nodes.terminal.rt_socket import RouteRefusedError
 from nodes.terminal.sockets import SocketList
 from nodes.terminal.state_file import StateFile
 
@@ -168,7 +168,7 @@ class Executor:
         address = change.address
         self._adding.discard(address)
         if change.change is Change.DUPLICATE:
-            await self._addresses.remove(address)
+            self._addresses.remove(address)
             text = f"{address} is in use on the link already (duplicate address detection)"
             await self.tell(
                 lambda now: self._core.address_refused(address, RefusedAddress.DUPLICATE, text, now)
@@ -193,10 +193,10 @@ class Executor:
         """The link may have changed: let its prefixes stand, and learn the flows with their nodes."""
         async with self._lock:
             for prefix in also:
-                await self._addresses.stand(prefix)
+                self._addresses.stand(prefix)
             for prefix in await self._addresses.prefixes_on_link():
                 if prefix not in self._on_link:
-                    await self._addresses.stand(prefix)
+                    self._addresses.stand(prefix)
                     self._on_link.append(prefix)
             self._plane.neighbours_in(self._on_link)
             self._plane.learn_from([*self._on_link, *self._partners])
@@ -268,32 +268,32 @@ class Executor:
             case CloseSockets():
                 self._close_sockets(action)
             case _:
-                await self._address(action)
+                self._address(action)
         return None
 
-    async def _address(self, action: Action) -> None:
+    def _address(self, action: Action) -> None:
         try:
             match action:
                 case Deprecate(address=address):
-                    await self._addresses.deprecate(address)
+                    self._addresses.deprecate(address)
                 case HoldIdentity(address=address):
-                    await self._addresses.hold(address)
+                    self._addresses.hold(address)
                     self._held.add(address)
                 case ReleaseIdentity(address=address):
-                    await self._addresses.release(address)
+                    self._addresses.release(address)
                     self._plane.release(address)
                     self._held.discard(address)
                 case KeepAddress(address=address, until=until):
                     self._plane.release(address)
-                    await self._addresses.keep(address, valid=until - time.monotonic_ns())
+                    self._addresses.keep(address, valid=until - time.monotonic_ns())
                 case RetireAddress(address=address):
                     self._plane.retire(address)
-                    await self._addresses.remove(address)
+                    self._addresses.remove(address)
                     self._choose_from()
                 case RetireRemote(address=address):
                     self._plane.avoid(address)
-                    await self._addresses.forget_neighbour(address)
-        except (NetlinkError, RefusedError) as error:
+                    self._addresses.forget_neighbour(address)
+        except (RouteRefusedError, RefusedError) as error:
             self._publish("terminal.refused", action=type(action).__name__, text=str(error))
 
     async def _add(self, action: AddAddress) -> Call | None:

@@ -20,13 +20,18 @@ _LOAD_WORD, _LOAD_OCTET, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x30, 0x15, 0x06
 _PACKET_TYPE = 0xFFFFF000 + 4
 """``SKF_AD_OFF + SKF_AD_PKTTYPE``: what the packet is to this host."""
 _TO_US = 0
+_LINK_PROTOCOL = 0xFFFFF000
+"""``SKF_AD_OFF + SKF_AD_PROTOCOL``."""
+_ETH_P_IPV6 = 0x86DD
 _WHOLE = 0xFFFF
 
 
 def packet_filter(option_types: Collection[int]) -> bytes:
-    """A classic BPF program that lets packets pass which are for this host and have such an option first."""
+    """A classic BPF program for IPv6 packets that are for this host and have such an option first."""
     tests = len(option_types)
     lines = [
+        (_LOAD_WORD, 0, 0, _LINK_PROTOCOL),
+        (_JUMP_IF_EQUAL, 0, tests + 5, _ETH_P_IPV6),
         (_LOAD_WORD, 0, 0, _PACKET_TYPE),
         (_JUMP_IF_EQUAL, 0, tests + 3, _TO_US),
         (_LOAD_OCTET, 0, 0, _NEXT_HEADER),
