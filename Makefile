@@ -135,6 +135,10 @@ isolation: setup test-packages image-for-auto ## eight runs at once, twenty time
 soak-cycles: setup image-for-auto ## bring up and take down 500 times, and see that nothing grows [ARGS=...]
 	@$(RELIABILITY) tests/reliability/cycles.py $(ARGS)
 
+.PHONY: soak
+soak: setup image-for-auto ## half an hour of hops, rekeys, failures and faults at once; nothing may grow [ARGS=...]
+	@$(RELIABILITY) tests/reliability/soak.py $(or $(ARGS),--out evidence/soak-$$(date +%Y%m%d-%H%M%S))
+
 .PHONY: benchmark-esp
 benchmark-esp: setup ## what our ESP in user space carries, beside strongSwan's kernel-libipsec
 	@setup/packages.sh iperf3

@@ -1,5 +1,6 @@
 """Method 2 beside two real charons: after an abnormal negotiation both fall silent, and speak again."""
 
+import re
 import time
 
 import anyio
@@ -21,10 +22,13 @@ from abnormal_peers import (
 from two_peers import HEARD, A, B, ping
 
 from nodes import errors
-from nodes.peer.model import Rekey, Terminate
+from nodes.peer.model import End, Rekey, Terminate
+from orchestrator.flood import flood
 from orchestrator.tunnel import CHILD, CONNECTION
 
 pytestmark = pytest.mark.anyio
+
+HOST = "host"
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -248,6 +252,27 @@ async def test_a_child_that_fails_leaves_the_ike_sa_that_carries_another_alone(r
         assert sa.initiator_spi == made.ike.initiator_spi
         assert {child.name for child in sa.children} == {CHILD}
         assert await bed.node(A).peer.terminate(Terminate(connection=CONNECTION)) == 1
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_flood_of_one_version_does_not_hold_back_a_stranger_who_speaks_the_other(runtime, version):
+    async with guarded_peers(runtime, nodes=(A, B, HOST)) as bed:
+        ends = ends_of(bed, version)
+        anybody = End(address="::", id=ends.responder.remote.id)
+        await bed.node(B).peer.load(msgspec.structs.replace(ends.responder, remote=anybody))
+        await bed.node(A).peer.load(ends.initiator)
+        async with flood(bed, HOST, B, version=3 - version, rate=500, count=10**6, seed=1):
+            await until_dropped(bed, B)
+            await bed.node(A).peer.initiate(CONNECTION, timeout=20)
+
+
+async def until_dropped(bed, end):
+    """Return once an address that is no partner's has been held back."""
+    while True:
+        counted = re.findall(r"limit rate over .* counter packets (\d+)", await table(bed, end))
+        assert counted
+        if any(map(int, counted)):
+            return
 
 
 async def test_turned_off_all_are_active_and_the_kernel_is_as_without_it(runtime):

@@ -101,6 +101,17 @@ def test_a_word_that_is_repeated_after_it_was_believed_is_not_counted_as_refused
     assert wire.b.kinds("abnormality.message.refused") == []
 
 
+def test_a_message_of_what_failed_that_comes_again_after_the_repair_does_not_count():
+    wire = guarded()
+    fail(wire, PROPOSALS)
+    first = wire.messages[0][-1]
+    wire.load(only=wire.a)
+    wire.run(0.01)
+    wire.inject(wire.b, first)
+    assert states(wire.b)[-1] == ("receiver", "active", "mended")
+    wire.up()
+
+
 @pytest.mark.parametrize("place", ["initiator_cookie", "responder_cookie"])
 def test_a_word_with_a_wrong_cookie_frees_nobody(place):
     wire = guarded()

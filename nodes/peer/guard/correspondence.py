@@ -10,9 +10,9 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
+from nodes.abnormality.failures import Due, Failures
 from nodes.abnormality.machine import Side
 from nodes.abnormality.message import MENDED, AbnormalInformation, parse
-from nodes.peer.guard.failures import Due, Failures
 from nodes.peer.guard.sightings import Flights
 from nodes.peer.guard.silence import Silence, now_ns
 from nodes.peer.guard.told import header_said, version_of
@@ -44,7 +44,7 @@ class Correspondence:
         self,
         wire: Wire,
         flights: Flights,
-        failures: Failures,
+        failures: Failures[Header],
         silence: Silence,
         say: Publish,
         tasks: anyio.abc.TaskGroup,
@@ -68,7 +68,7 @@ class Correspondence:
         if self._wire.tell(header.ends, said):
             self._say(SENT, partner=header.ends.partner, reason=reason, **header_said(header))
 
-    def settle(self, dues: Iterable[Due]) -> None:
+    def settle(self, dues: Iterable[Due[Header]]) -> None:
         """Do what follows, now that it is known under which cookies a negotiation failed."""
         for side, partner, header in dues:
             if side is Side.SENDER:
@@ -108,7 +108,7 @@ class Correspondence:
     def _see_sent(self) -> None:
         for header in self._wire.sent():
             if not self._flights.sent(header, now_ns()):
-                self._failures.answered(header)
+                self._failures.answered(header.ends.partner, header.initiator_cookie)
 
     def _receive(self) -> None:
         for header in self._wire.received():

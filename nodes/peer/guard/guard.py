@@ -11,12 +11,12 @@ import anyio
 import anyio.abc
 from anyio.streams.memory import MemoryObjectReceiveStream
 
+from nodes.abnormality.failures import Failures
 from nodes.abnormality.machine import Change, Machine, Reason, Side
 from nodes.abnormality.message import HEAD_START
 from nodes.abnormality.model import PartnerState
 from nodes.peer.guard.correspondence import Correspondence
 from nodes.peer.guard.evidence import Evidence, Recogniser
-from nodes.peer.guard.failures import Failures
 from nodes.peer.guard.nft import Nft
 from nodes.peer.guard.orders import Failed
 from nodes.peer.guard.sightings import Flights, Sighting, Sightings
@@ -68,7 +68,7 @@ class Guard:
         self._recogniser = Recogniser()
         self._sightings = Sightings()
         self._flights = Flights()
-        self._failures = Failures()
+        self._failures: Failures[Header] = Failures()
         self._silence = Silence(machine, nft, saved, say, tasks)
         self._letters = Correspondence(wire, self._flights, self._failures, self._silence, say, tasks)
         self._seen = anyio.Event()
@@ -203,6 +203,8 @@ class Guard:
         header = self._letters.strange_header(partner)
         if header is not None and self._flights.has(header.initiator_cookie):
             return  # an answer to a negotiation of our own
+        if header is not None and self._failures.is_settled(None, header.initiator_cookie):
+            return  # it was repeated, or came late
         newly = self._judge(partner, Side.RECEIVER, evidence, header)
         if newly and header is not None and partner in self._silence.partners:
             self._letters.tell(header, evidence.reason)
