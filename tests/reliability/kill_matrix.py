@@ -145,8 +145,12 @@ def main() -> None:
     with engine_for(missing) as engine:
         for jobs, chosen in ((asked.jobs, [one for one in missing if one not in alone]), (1, alone)):
             with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-                for done in [pool.submit(fill, one, results, asked.repeat, engine) for one in chosen]:
-                    done.result()
+                try:
+                    for done in [pool.submit(fill, one, results, asked.repeat, engine) for one in chosen]:
+                        done.result()
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)  # those under way are waited for
+                    raise
     runtimes = dict.fromkeys(cell.runtime for cell in cells)
     tables = "\n\n".join(table_of(runtime, cells, results) for runtime in runtimes)
     runs = sum(len(results.of(cell)) for cell in cells)
