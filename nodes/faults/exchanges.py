@@ -16,7 +16,7 @@ from typing import NamedTuple
 from nodes.faults.messages import Exchange, IkeMessage
 
 MOST_EXCHANGES = 2048
-"""Exchanges that are remembered, about 1 kB each; of more, those that were heard of longest ago are forgotten.
+"""Exchanges that are remembered, about 1 kB each; of more, those that were heard of longest ago are not.
 No daemon retransmits for longer than 165 s (charon's own settings): that is twelve new exchanges a second."""
 _MOST_MESSAGES = 64
 
