@@ -115,13 +115,18 @@ class Executor:
         kept = self._state.read()
         async with self._lock:
             actions = self._core.restore(kept, time.monotonic_ns()) if kept else []
+            self.option_type(self._core.settings.option_type)
             self._inventory.take_up(self._core.flows())
+            self._plane.neighbours_in(await self._addresses.prefixes_on_link())
             self._plane.take_up(self._core.rewritings())
             changes = await self._addresses.present()
             await self._carry_out(actions)
         await self.link_changed()
         for change in changes:
             await self.address_changed(change)
+        there = {one.address: one.deprecated for one in self._addresses.known.addresses}
+        if kept:
+            await self.tell(lambda now: self._core.present(there, now))
         await self.look()
 
     async def tell(self, call: Call) -> None:
@@ -148,6 +153,9 @@ class Executor:
         async with self._lock:
             path = self._plane.out(heard.flow)
             if path is not None:
+                with contextlib.suppress(RefusedError):
+                    # The socket's route has an entry of its own now, with the next hop of its own addresses.
+                    self._plane.reroute()
                 self._mtus[heard.flow] = heard.mtu
                 self._tell_mtu(path, heard.mtu)
 
@@ -190,6 +198,7 @@ class Executor:
                 if prefix not in self._on_link:
                     await self._addresses.stand(prefix)
                     self._on_link.append(prefix)
+            self._plane.neighbours_in(self._on_link)
             self._plane.learn_from([*self._on_link, *self._partners])
 
     async def partners_at(self, addresses: Iterable[IPv6Address]) -> None:

@@ -41,10 +41,13 @@ def packet_filter(option_types: Collection[int]) -> bytes:
 
 def silence_table(option_types: Collection[int]) -> list[Message]:
     """A table of its socket's that drops messages behind the packet socket: the kernel answers none."""
+    others = [
+        nf.load(Base.NETWORK, _NEXT_HEADER, 1, 0),
+        nf.compare(0, Compare.UNEQUAL, bytes([DESTINATION_OPTIONS])),
+        nf.verdict(Verdict.ACCEPT),
+    ]
     rules = (
         [
-            nf.load(Base.NETWORK, _NEXT_HEADER, 1, 0),
-            nf.compare(0, Compare.EQUAL, bytes([DESTINATION_OPTIONS])),
             nf.load(Base.NETWORK, _OPTION_TYPE, 1, 1),
             nf.compare(1, Compare.EQUAL, bytes([option_type])),
             nf.verdict(Verdict.DROP),
@@ -54,5 +57,5 @@ def silence_table(option_types: Collection[int]) -> list[Message]:
     return [
         new_table(SILENCE_TABLE, flags=TABLE_OWNER),
         new_base_chain(SILENCE_TABLE, "incoming", type_="filter", hook=_PREROUTING, priority=PRIORITY),
-        *(new_rule(SILENCE_TABLE, "incoming", rule) for rule in rules),
+        *(new_rule(SILENCE_TABLE, "incoming", rule) for rule in (others, *rules)),
     ]

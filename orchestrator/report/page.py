@@ -24,8 +24,9 @@ _PARTS = (
     (
         "timeline",
         "Timeline",
-        "Each flow's delay or rate, with interruptions as hatched bands; below, the SAs and addresses. Drag"
-        " to move, Ctrl and wheel or pinch to magnify, Shift and drag to select; or by keyboard: + − ← → 0.",
+        "Each flow's delay or rate, with interruptions as hatched bands and the hops of its ends as marks;"
+        " below, the hops with their phases, the SAs and the addresses. Drag to move, Ctrl and wheel or pinch"
+        " to magnify, Shift and drag to select; or by keyboard: + − ← → 0.",
     ),
     (
         "ladder",
