@@ -19,8 +19,8 @@ import numpy.typing as npt
 from orchestrator.evidence.verdict import Check
 from orchestrator.resources.series import EVENTS, MEMORY, ORCHESTRATOR, Key, Series
 
-FEWEST = 6
-"""Samples of a second half below which nothing can be said."""
+FEWEST = 8
+"""Samples of a second half below which nothing can be said: six that all rise are no certain trend yet."""
 COUNT = 1.0
 """What a count may grow by: less than one."""
 MEMORY_KIB = 2048.0
@@ -86,6 +86,11 @@ class Growth:
     samples: int
 
     @property
+    def can_be_judged(self) -> bool:
+        """Whether there are samples enough, over a time that is long enough."""
+        return self.samples >= FEWEST and self.seconds >= ENOUGH.get(self.key.figure, 0.0)
+
+    @property
     def is_flat(self) -> bool:
         """Whether it grew by less than what is allowed, or nothing says that it grew."""
         return self.grown < self.allowed or self.trend < CERTAIN
@@ -122,19 +127,20 @@ def flatness(all_series: Sequence[Series]) -> list[Check]:
 
 
 def _check(figure: str, found: Sequence[Growth]) -> Check:
-    long_enough = min((one.samples for one in found), default=0) >= FEWEST
-    long_enough = long_enough and max(one.seconds for one in found) >= ENOUGH.get(figure, 0.0)
+    judged = [one for one in found if one.can_be_judged]
     allowed = f"each by less than {MEMORY_KIB if figure == MEMORY else COUNT:g}"
-    grown = [one for one in found if not one.is_flat]
+    grown = [one for one in judged if not one.is_flat]
     most = max(found, key=lambda one: one.grown / one.allowed)
     measured: dict[str, Any] = {"series": len(found), "most": _in_words(most)}
+    if judged and len(judged) < len(found):
+        measured["too few samples"] = len(found) - len(judged)
     if grown:
         measured["grown"] = [_in_words(one) for one in sorted(grown, key=lambda one: -one.grown)[:8]]
     return Check.of(
         f"flat: {figure.replace('_kib', ', KiB')}",
-        expected=f"{allowed} in the second half" if long_enough else "reported: too short a run to judge",
+        expected=f"{allowed} in the second half" if judged else "reported: too short a run to judge",
         measured=measured,
-        passed=not (long_enough and grown),
+        passed=not grown,
     )
 
 

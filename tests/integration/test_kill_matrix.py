@@ -58,6 +58,7 @@ def test_every_victim_has_a_row_and_is_killed_at_every_phase(tmp_path):
     results.add(cells[0], problems=["left: a mount"], was_there=True, seconds=1.0)
     results.add(cells[1], problems=[], was_there=False, seconds=1.0)
     assert Results(tmp_path / "results").runs == results.runs  # it goes on where it was ended
+    assert [results.missing(cell, 5) for cell in cells[:3]] == [3, 0, 5]
     head, _, first, *others = table_of("docker", cells, results).splitlines()
     assert head == "| docker | images | network | nodes | tunnel | scenario | capture stop | report |"
     assert first.startswith("| orchestrator, SIGINT | 1/2 | – |  |")

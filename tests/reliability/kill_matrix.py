@@ -65,6 +65,12 @@ class Results:
         """The runs of a cell so far."""
         return self.runs.get(cell.key, [])
 
+    def missing(self, cell: Cell, repeat: int) -> int:
+        """How many more runs a cell needs; none once a run found that nobody is there, nor has to be."""
+        runs = self.of(cell)
+        empty = any(not one["was_there"] and not one["problems"] for one in runs)
+        return 0 if empty else max(0, repeat - len(runs))
+
     def problems(self, cell: Cell) -> list[str]:
         """What was wrong with any run of a cell."""
         return [f"{cell.key}: {problem}" for one in self.of(cell) for problem in one["problems"]]  # type: ignore[attr-defined]
@@ -78,7 +84,7 @@ class Results:
 
 def fill(cell: Cell, results: Results, repeat: int, engine: Engine | None) -> None:
     """Run what is missing of a cell."""
-    for _ in range(repeat - len(results.of(cell))):
+    while results.missing(cell, repeat):
         begun = time.monotonic()
         killed = kill(cell.victim, cell.phase, cell.runtime, engine)
         took = round(time.monotonic() - begun, 1)
@@ -141,12 +147,16 @@ def main() -> None:
     begun = time.monotonic()
     # the engine's death concerns every run on it: those cells stand alone, after the others
     alone = [cell for cell in cells if cell.victim.name == "dockerd"]
-    missing = [cell for cell in cells if len(results.of(cell)) < asked.repeat]
+    missing = [cell for cell in cells if results.missing(cell, asked.repeat)]
     with engine_for(missing) as engine:
         for jobs, chosen in ((asked.jobs, [one for one in missing if one not in alone]), (1, alone)):
             with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-                for done in [pool.submit(fill, one, results, asked.repeat, engine) for one in chosen]:
-                    done.result()
+                try:
+                    for done in [pool.submit(fill, one, results, asked.repeat, engine) for one in chosen]:
+                        done.result()
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)  # those under way are waited for
+                    raise
     runtimes = dict.fromkeys(cell.runtime for cell in cells)
     tables = "\n\n".join(table_of(runtime, cells, results) for runtime in runtimes)
     runs = sum(len(results.of(cell)) for cell in cells)

@@ -52,7 +52,6 @@ class DockerRuntime:
         self._is_up = False
         self._is_ending = False
         self._network_id = ""
-        self._images: dict[str, str] = {}
         self._folder: RunFolder
         self.plan: RunPlan
 
@@ -66,8 +65,7 @@ class DockerRuntime:
         await self._engine.run(lambda client: client.ping())
         for device in sorted({device for node in plan.nodes for device in node.devices}):
             probe.require_device(device.partition(":")[0])
-        for image in sorted({node.image for node in plan.nodes}):
-            self._images[image] = await anyio.to_thread.run_sync(probe.require_image, image)
+        await _with_images(plan)
         with contextlib.suppress(errors.HopbedError):  # what others left is no reason not to start
             await self.sweep()
 
@@ -87,7 +85,7 @@ class DockerRuntime:
     async def bring_up(self, plan: RunPlan, publish: Publish) -> None:
         """Make the bridge and the nodes (see :meth:`orchestrator.runtimes.base.Runtime.bring_up`)."""
         owner = Owner.this_process()
-        plan = self._with_images(plan)
+        plan = await _with_images(plan)
         self.plan = plan
         self._folder = RunFolder.of(plan)
         self._traces = Traces(plan.run_id, owner, self._folder.path, plan.log_dir, spec.image(plan))
@@ -104,13 +102,6 @@ class DockerRuntime:
         nodes = [partial(self._bring_up_node, node, owner, platform, publish) for node in plan.nodes]
         await _side_by_side([bridge, *nodes])
         self._is_up = True
-
-    def _with_images(self, plan: RunPlan) -> RunPlan:
-        """The plan with the images that :meth:`check` found, whoever builds others meanwhile."""
-        nodes = [
-            dataclasses.replace(node, image=self._images.get(node.image, node.image)) for node in plan.nodes
-        ]
-        return dataclasses.replace(plan, nodes=tuple(nodes))
 
     async def _bring_up_bridge(self, owner: Owner) -> None:
         name = spec.container_name(self.plan, BRIDGE)
@@ -272,3 +263,17 @@ async def _side_by_side(jobs: Sequence[Callable[[], Awaitable[None]]]) -> None:
                 tasks.start_soon(run, job)
     if failures:
         raise failures[0]
+
+
+async def _with_images(plan: RunPlan) -> RunPlan:
+    """The plan with each image by the name of its content, whoever builds others meanwhile.
+
+    Raises:
+        MachineError: the engine has none, or it was built from other sources.
+    """
+    names = {
+        image: await anyio.to_thread.run_sync(probe.require_image, image)
+        for image in sorted({node.image for node in plan.nodes})
+    }
+    nodes = [dataclasses.replace(node, image=names[node.image]) for node in plan.nodes]
+    return dataclasses.replace(plan, nodes=tuple(nodes))
