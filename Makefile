@@ -11,7 +11,7 @@ UPGRADE ?=# UPGRADE=1: lock the newest versions instead of keeping those that st
 PYTEST ?=# more arguments for pytest
 WORKERS ?= 3# tests that make test runs side by side; those that measure time run alone
 JOBS ?= 8# testbeds at a time that make abnormality-table brings up
-ARGS ?=# more arguments for a command of reliability, such as --help
+ARGS ?=# more arguments for a command of reliability, such as --help, or for the pytest of test-kernel
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -37,6 +37,11 @@ abnormality-table: setup image-for-$(RUNTIME) ## every abnormality, off beside o
 .PHONY: test
 test: setup test-packages lint image-for-auto ## lint, strict type check and every test, on both runtimes [PYTEST=...]
 	setup/with-docker.sh $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
+
+.PHONY: test-kernel
+test-kernel: setup ## what needs kernel ESP, netem or nft queue, on Debian's stock kernel in a virtual machine [ARGS=tests/...]
+	@setup/packages.sh qemu-system-x86 busybox-static kmod
+	@setpriv --pdeathsig KILL setup/test-kernel.sh $(ARGS)
 
 .PHONY: fuzz
 fuzz: setup ## 1,000,000 inputs, seeded with real messages, for the IKEv1 endpoint [ARGS=--seed 2]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from alone import in_company
+from stock_kernel import StockKernel
 
 _PLACES = "places"
 _FOLDER = pytest.StashKey[str]()
@@ -16,8 +17,18 @@ def anyio_backend():
     return "asyncio"
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--stock-kernel",
+        action="store_true",
+        help="only the tests marked stock_kernel, none of which may be skipped (make test-kernel)",
+    )
+
+
 def pytest_configure(config):
     """Who starts workers makes the folder in which they agree on who runs."""
+    if config.getoption("stock_kernel"):
+        config.pluginmanager.register(StockKernel())
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
         folder = tempfile.TemporaryDirectory(prefix="hopbed-tests-")
         config.add_cleanup(folder.cleanup)

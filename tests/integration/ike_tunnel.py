@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
+from machine import EMULATED
 
 from nodes.peer.model import Rekey
 from orchestrator.faults import faults
@@ -20,7 +21,8 @@ COMPOSE = Path(__file__).parents[2] / "compose.yaml"
 CHARON, OURS, OURS_TOO = "peer-a", "endpoint", "endpoint-b"
 HEARD = 30.0
 """Seconds after which an event that was due is missing."""
-RATE = 500
+RATE = 100 if EMULATED else 500
+"""Probes per second, each way. The kernel holds 100 packets for an SA to come, and no more."""
 QUICK = {"retransmit_timeout": 0.5}
 """Whoever hears no answer says it again soon, so that a test of a lost message is short."""
 

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+EMULATED = "HOPBED_PATIENCE" in os.environ
+"""Whether the machine is an emulated one, in which everything takes ten times as long."""
 HOPBED = [str(Path(sys.executable).with_name("hopbed"))]
 
 

@@ -48,7 +48,10 @@ def nodes(tmp_path):
         yield pair
 
 
-@pytest.fixture(params=["userspace", "kernel"])
+IN_THE_KERNEL = pytest.param("kernel", marks=pytest.mark.stock_kernel("kernel ESP"))
+
+
+@pytest.fixture(params=["userspace", IN_THE_KERNEL])
 def plane(request):
     """The name of each data plane in turn; a test is skipped where it does not work."""
     return request.param

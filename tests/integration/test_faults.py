@@ -7,8 +7,10 @@ import anyio
 import pytest
 
 from nodes import errors
+from nodes.faults.detour import Nft
 from nodes.faults.engine import APPLIED, MISSED, RELEASED
 from nodes.peer.model import Rekey
+from orchestrator.doctor import probes
 from orchestrator.evidence.verdict import Outcome
 from orchestrator.faults import checks_of, faults
 from orchestrator.faults.engine import DIED, ENDED, STARTED
@@ -155,6 +157,7 @@ async def test_a_rule_without_a_node_acts_once_although_both_ends_have_it(ikev1)
     assert [event.node for event in ikev1.said(APPLIED)] == [A]
 
 
+@pytest.mark.stock_kernel("kernel ESP", "nft queue")
 async def test_a_duplicated_and_a_replayed_message_come_to_the_other_end_again(ikev2):
     rules = ["duplicate ike-sa-init 1", "replay create-child-sa 1 by 300ms"]
     async with ikev2.faults(*rules) as engine:
@@ -171,6 +174,7 @@ async def test_a_duplicated_and_a_replayed_message_come_to_the_other_end_again(i
     assert at_a["incoming"] == at_b["outgoing"]
 
 
+@pytest.mark.stock_kernel("kernel ESP", "nft queue")
 async def test_a_corrupted_message_reaches_the_daemon_which_refuses_it(ikev2):
     async with ikev2.faults("corrupt ike-auth 1 octet 60"):
         await ikev2.initiate()
@@ -233,6 +237,7 @@ async def test_the_same_seed_gives_the_same_faults(ikev2):
     assert len(found) == 1
 
 
+@pytest.mark.stock_kernel("kernel ESP", "nft queue")
 async def test_when_an_engine_dies_ike_passes_and_the_verdict_is_told(ikev1):
     await ikev1.initiate()
     async with ikev1.faults("drop quick-mode 1 with retransmissions always from peer-a") as engine:
@@ -256,6 +261,7 @@ async def rules_in(node):
     return shown.stdout.decode()
 
 
+@pytest.mark.stock_kernel("kernel ESP", "nft queue")
 async def test_no_esp_packet_takes_the_detour(ikev1):
     await ikev1.initiate()
     rules = ("drop informational always", "delay quick-mode 3 always by 1ms")
@@ -266,6 +272,13 @@ async def test_no_esp_packet_takes_the_detour(ikev1):
     for ended in ikev1.said(ENDED):
         assert ended.data["foreign"] == 0
         assert 0 < ended.data["outgoing"] + ended.data["incoming"] < 10
+
+
+@pytest.mark.stock_kernel("nft queue")
+async def test_nft_leads_ike_into_the_queue_where_this_kernel_lets_it(ikev1):
+    async with ikev1.faults("drop quick-mode 3 from INITIATOR"):
+        (started,) = ikev1.said(STARTED)
+    assert (started.data["queue"] == Nft().name) == (await probes.nft_queue()).present
 
 
 async def test_there_is_one_engine_a_node(ikev1):

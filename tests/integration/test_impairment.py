@@ -61,6 +61,7 @@ async def test_a_link_comes_up_again_when_its_context_is_cancelled(testbed):
     assert await ping(testbed)
 
 
+@pytest.mark.stock_kernel("netem")
 async def test_an_impairment_does_what_it_says_or_this_kernel_cannot_and_says_so(testbed, has_netem):
     delay = Impairment(delay=0.05)
     publish = testbed.events.publish

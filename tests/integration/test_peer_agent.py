@@ -17,6 +17,7 @@ from nodes.peer import installation
 from nodes.peer.config import KEY_LOG
 from nodes.program import FAILED, READY
 from orchestrator.control import connect
+from orchestrator.doctor import probes
 from orchestrator.events import EventStream
 from orchestrator.peer import Peer
 from orchestrator.testbed import Testbed
@@ -52,11 +53,12 @@ def hiding(folder):
     return ("unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {folder} && exec "$@"', "sh")
 
 
+@pytest.mark.stock_kernel("kernel ESP")
 async def test_status_tells_what_runs_and_why():
     async with peers() as bed:
         status = await bed.node(A).peer.status()
         assert status.version[0] in "56"
-        assert status.dataplane in ("kernel", "userspace")
+        assert status.dataplane == ("kernel" if (await probes.kernel_esp()).present else "userspace")
         assert status.dataplane_reason
         assert status.inner_interface in ("inner", "lo")
         assert status.inner_reason
