@@ -32,6 +32,9 @@ from nodes.terminal.surroundings import Surroundings
 MOST_MS = 0xFFFFFFFF
 _QUICK_TRIES = 8
 _CLOSE_TRIES = 12
+_SETTLING = 3000 * NS_PER_MS
+"""How long an answered close waits for the answers to its repetitions: a partner without a processor for
+this long gives them all at once, then. What is lost on the way costs an address that lives so much longer."""
 _EACH = NS_PER_MS // 2
 """What the interval of repetition grows by for each message beyond the first: a partner reads them all."""
 
@@ -268,7 +271,7 @@ class Asking:
         if message.answered is None or message.answered >= last:
             exchange.closed = now
         elif exchange.settling is None:
-            exchange.settling = exchange.next_send = now + self.grace(exchange)
+            exchange.settling = exchange.next_send = now + max(self.grace(exchange), _SETTLING)
 
     def grace(self, exchange: Exchange) -> int:
         """How long something of the partner may still be under way, ns."""
