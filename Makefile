@@ -9,6 +9,7 @@ RELEASE ?= bookworm# the Debian release of the node image: bookworm or trixie
 FRESH ?=# FRESH=1: build the image anew, with Debian's packages of today
 UPGRADE ?=# UPGRADE=1: lock the newest versions instead of keeping those that still fit
 PYTEST ?=# more arguments for pytest
+WORKERS ?= 3# tests that make test runs side by side; those that measure time run alone
 JOBS ?= 8# testbeds at a time that make abnormality-table brings up
 ARGS ?=# more arguments for a command of reliability, such as --help, or for the pytest of test-kernel
 
@@ -35,7 +36,7 @@ abnormality-table: setup image-for-$(RUNTIME) ## every abnormality, off beside o
 
 .PHONY: test
 test: setup test-packages lint image-for-auto ## lint, strict type check and every test, on both runtimes [PYTEST=...]
-	setup/with-docker.sh $(PYTHON) -m pytest $(PYTEST)
+	setup/with-docker.sh $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
 
 .PHONY: test-kernel
 test-kernel: setup ## what needs kernel ESP, netem or nft queue, on Debian's stock kernel in a virtual machine [ARGS=tests/...]
@@ -138,6 +139,10 @@ isolation: setup test-packages image-for-auto ## eight runs at once, twenty time
 .PHONY: soak-cycles
 soak-cycles: setup image-for-auto ## bring up and take down 500 times, and see that nothing grows [ARGS=...]
 	@$(RELIABILITY) tests/reliability/cycles.py $(ARGS)
+
+.PHONY: soak
+soak: setup image-for-auto ## half an hour of hops, rekeys, failures and faults at once; nothing may grow [ARGS=...]
+	@$(RELIABILITY) tests/reliability/soak.py $(or $(ARGS),--out evidence/soak-$$(date +%Y%m%d-%H%M%S))
 
 .PHONY: benchmark-esp
 benchmark-esp: setup ## what our ESP in user space carries, beside strongSwan's kernel-libipsec

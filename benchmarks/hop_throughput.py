@@ -11,6 +11,7 @@ processor time carries.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import platform
 import secrets
@@ -29,6 +30,8 @@ from orchestrator.testbed import Testbed
 
 NEAR, FAR = "terminal-a", "terminal-b"
 SIDES = ("none", "idle", "active")
+ORDERS = tuple(itertools.permutations(SIDES))
+"""Each side is as often first, second and last."""
 ALLOWED = 0.10
 
 
@@ -69,7 +72,7 @@ async def measure(side: str, seconds: float, period: float, runtime: str) -> Mea
         near, far = bed.node(NEAR), bed.node(FAR)
         ends = Ends(runtime=bed.runtime, client=near, server=far, address=far.address)
         async with iperf3.running(ends, seconds=seconds, congestion="cubic") as stream:
-            await anyio.sleep(0.3)  # the connection stands
+            await stream.begun()
             async with hopping(bed, side, period):
                 found = await stream.wait()
         if not found.passed:
@@ -87,7 +90,7 @@ async def measure(side: str, seconds: float, period: float, runtime: str) -> Mea
 async def benchmark(asked: argparse.Namespace) -> None:
     taken: dict[str, list[Measured]] = {side: [] for side in SIDES}
     for number in range(asked.repeat):
-        for side in SIDES if number % 2 == 0 else reversed(SIDES):
+        for side in ORDERS[number % len(ORDERS)]:
             taken[side].append(await measure(side, asked.seconds, asked.period, asked.runtime))
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     print(f"Linux {platform.release()}, {asked.repeat} runs each, interleaved; load average {load}")

@@ -30,7 +30,10 @@ class Refused(Exception):
 
 
 def settle(interface: str, dad: str) -> None:
-    """Give every address of ``interface`` the policy ``dad``, and wait until each is usable under it.
+    """Give every address of ``interface`` the policy ``dad``, and wait until each is usable.
+
+    So is an optimistic one only when its detection is over: until then the kernel asks for no neighbour with
+    it (RFC 4429 §3.3), and a router, by which it would go on, is not here.
 
     Raises:
         Refused: the kernel refused, or an address is a duplicate.
@@ -44,7 +47,7 @@ def settle(interface: str, dad: str) -> None:
                 if dad == "nodad" and not address.get("tentative"):
                     continue  # it is in use already, as it should be
                 _replace(interface, f"{address['local']}/{address['prefixlen']}", FLAGS[dad])
-            while any(_waits(address, dad) for address in _addresses(interface)):
+            while any(_is_tentative(address) for address in _addresses(interface)):
                 changes.stdout.readline()
         finally:
             changes.kill()
@@ -62,11 +65,10 @@ def _addresses(interface: str) -> list[dict[str, Any]]:
     return [address for link in shown for address in link.get("addr_info", [])]
 
 
-def _waits(address: dict[str, Any], dad: str) -> bool:
-    """Whether an address is not usable yet."""
+def _is_tentative(address: dict[str, Any]) -> bool:
     if address.get("dadfailed"):
         raise Refused(f"{address['local']} is in use on the bridge already (duplicate address detection)")
-    return bool(address.get("tentative")) and not (dad == "optimistic" and bool(address.get("optimistic")))
+    return bool(address.get("tentative"))
 
 
 def _ip(*words: str, may_fail: bool = False) -> str:

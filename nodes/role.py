@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nodes.control.methods import Handler
+from nodes.keeper import Orders
 
 Publish = Callable[..., None]
 """``publish(kind, **data)`` puts an event of this node on the stream."""
@@ -25,6 +26,8 @@ class NodeContext:
         owner: the uid that the node's sockets and logs belong to.
         options: the role's own settings, from ``x-hopbed`` of the compose file.
         publish: puts an event on the stream.
+        life: how many agents the node had before this one, which were killed.
+        orders: what of lasting effect the role is told, for the lives after this one.
     """
 
     name: str
@@ -33,6 +36,8 @@ class NodeContext:
     owner: int
     options: Mapping[str, Any]
     publish: Publish
+    life: int = 0
+    orders: Orders = dataclasses.field(default_factory=Orders)
 
 
 class Role(Protocol):

@@ -27,6 +27,9 @@ from orchestrator.tasks import background
 
 T = TypeVar("T")
 
+_MOST_FRUITLESS = 5
+"""Connections in a row on which nothing came: the node does not want them, or its agents do not live."""
+
 
 class ControlClient:
     """Calls a node's methods; its events go to the callback that it was connected with.
@@ -34,9 +37,14 @@ class ControlClient:
     Calls from several tasks at once are answered as they end, in any order.
     """
 
-    def __init__(self, node: str, stream: UnixStream, on_event: Callable[[Event], None]) -> None:
+    def __init__(
+        self, node: str, path: Path, stream: UnixStream, on_event: Callable[[Event], None], *, again: bool
+    ) -> None:
         self.node = node
+        self._path = path
         self._stream = stream
+        self._again = again
+        self._fruitless = 0
         self._on_event = on_event
         self._ids = itertools.count(1)
         self._waiting: dict[int, _Answer] = {}
@@ -74,17 +82,41 @@ class ControlClient:
         return self._closed or errors.ControlClosedError(f"{self.node}: the control channel ended")
 
     async def _follow(self) -> None:
+        """Take what comes, over one connection after the other."""
+        try:
+            while True:
+                await self._hear()
+                if self._closed is not None or not self._again or self._fruitless >= _MOST_FRUITLESS:
+                    return
+                self._end_calls()
+                try:
+                    stream = await UnixStream.connect(self._path)
+                except OSError:
+                    return
+                self._fruitless += 1
+                await self._stream.close()
+                self._stream = stream
+        finally:
+            self._closed = self._ended()
+            self._end_calls()
+
+    async def close(self) -> None:
+        """End the connection."""
+        await self._stream.close()
+
+    def _end_calls(self) -> None:
+        for answer in self._waiting.values():
+            answer.arrived.set()
+
+    async def _hear(self) -> None:
         splitter = LineSplitter()
         try:
             while data := await self._stream.receive():
+                self._fruitless = 0
                 for line in splitter.feed(data):
                     self._take(decode(line))
         except errors.ProtocolError as error:
             self._closed = error
-        finally:
-            self._closed = self._ended()
-            for answer in self._waiting.values():
-                answer.arrived.set()
 
     def _take(self, message: Request | Response) -> None:
         if isinstance(message, Request):
@@ -103,8 +135,14 @@ class _Answer:
 
 
 @asynccontextmanager
-async def connect(node: str, path: Path, on_event: Callable[[Event], None]) -> AsyncIterator[ControlClient]:
+async def connect(
+    node: str, path: Path, on_event: Callable[[Event], None], *, again: bool = False
+) -> AsyncIterator[ControlClient]:
     """Connect to the control socket of ``node`` at ``path``.
+
+    Args:
+        again: the node's agent may be killed and comes again; then so does the connection. Calls that are
+            under way fail, later ones wait for the next agent.
 
     Raises:
         ControlClosedError: nobody answers there, or it is not ours.
@@ -113,7 +151,10 @@ async def connect(node: str, path: Path, on_event: Callable[[Event], None]) -> A
         stream = await UnixStream.connect(path)
     except OSError as error:
         raise errors.ControlClosedError(f"{node}: no control channel at {path}: {error.strerror}") from error
-    async with stream, background() as tasks:
-        client = ControlClient(node, stream, on_event)
-        tasks.start_soon(client._follow)
-        yield client
+    client = ControlClient(node, path, stream, on_event, again=again)
+    try:
+        async with background() as tasks:
+            tasks.start_soon(client._follow)
+            yield client
+    finally:
+        await client.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nodes import errors
-from nodes.agent import CONTROL_SOCKET
+from nodes.agent import CONTROL_SOCKET, KEPT
 from orchestrator.control import ControlClient, connect
 from orchestrator.events import EventStream
 from orchestrator.node import Node
@@ -178,7 +178,7 @@ async def _controlled(bed: Testbed) -> AsyncIterator[None]:
             if node.role.has_agent:
                 path = bed.runtime.run_dir(node.name) / CONTROL_SOCKET
                 clients[node.name] = await stack.enter_async_context(
-                    connect(node.name, path, bed.events.publish)
+                    connect(node.name, path, bed.events.publish, again=node.role.value in KEPT)
                 )
         bed.nodes = {n.name: Node(n, bed.runtime, clients.get(n.name)) for n in bed.plan.nodes}
         yield

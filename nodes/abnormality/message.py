@@ -42,6 +42,8 @@ REASONS = (
 )
 """What was abnormal; a reason's number in the message is its place here."""
 MENDED = "mended"
+HEAD_START = 0.02
+"""Seconds that *mended* is ahead of the next negotiation's first message: the partner has to act upon it."""
 
 
 class AbnormalInformation(NamedTuple):

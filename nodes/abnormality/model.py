@@ -4,10 +4,12 @@ in ns."""
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from typing import Literal
 
 from msgspec import Struct
 
+from nodes import errors
 from nodes.abnormality.machine import NS_PER_S, Record, Side
 from nodes.abnormality.timing import Timing
 
@@ -136,6 +138,26 @@ class Status(Struct, frozen=True, kw_only=True):
     timing: Timing
     partners: tuple[PartnerState, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+def canonical(address: str) -> str:
+    """An address as the states name it."""
+    return str(ipaddress.ip_address(address))
+
+
+def require_partner(partner: str, partners: Iterable[str]) -> str:
+    """A partner's address, as the states name it.
+
+    Raises:
+        ParameterError: it is none of these, to which connections are loaded; the text has them.
+    """
+    known = sorted(partners)
+    if canonical(partner) not in known:
+        there_are = ", ".join(known) or "none"
+        raise errors.ParameterError(
+            f"{partner} is no partner: no connection to it is loaded; the partners are: {there_are}"
+        )
+    return canonical(partner)
 
 
 def check_partner(partner: str | None) -> None:

@@ -29,32 +29,53 @@ LAST_WORDS = 1.0
 """Seconds that a reader has to take what is queued for it when the node ends."""
 
 
+class PrivateSocket:
+    """A Unix listener for ``path`` with mode 0600 that belongs to uid ``owner``.
+
+    It listens from the beginning, under no name that anybody looks for; :meth:`appear` gives it its own, so
+    that the name's presence is readiness.
+    """
+
+    def __init__(self, path: Path, owner: int) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._hidden = Path(tempfile.mkdtemp(dir=path.parent, prefix="."), "s")
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            self.listener.bind(str(self._hidden))
+            self._hidden.chmod(0o600)
+            if os.geteuid() == 0 and owner != 0:
+                os.chown(self._hidden, owner, -1)
+            self.listener.listen(MAX_CLIENTS)
+        except BaseException:
+            self.close()
+            raise
+
+    def appear(self) -> None:
+        """Stand under the path from now on."""
+        if self._hidden.exists():
+            self._hidden.rename(self._path)
+            self._hidden.parent.rmdir()
+
+    def close(self) -> None:
+        """Listen no more, and leave nothing."""
+        self.listener.close()
+        if self._hidden.parent.exists():
+            self._hidden.unlink(missing_ok=True)
+            self._hidden.parent.rmdir()
+        else:
+            self._path.unlink(missing_ok=True)
+
+
 @asynccontextmanager
 async def private_listener(path: Path, owner: int) -> AsyncIterator[socket.socket]:
-    """A Unix listener at ``path`` with mode 0600 that belongs to uid ``owner``.
-
-    The socket appears under its name only once it accepts connections, so that its presence is
-    readiness; it goes away with the context.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as hidden:
-        unborn = Path(hidden, "s")
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            sock.bind(str(unborn))
-            unborn.chmod(0o600)
-            if os.geteuid() == 0 and owner != 0:
-                os.chown(unborn, owner, -1)
-            sock.listen(MAX_CLIENTS)
-            unborn.rename(path)
-        except BaseException:
-            sock.close()
-            raise
+    """The listener of a :class:`PrivateSocket` that stands at ``path`` for the length of the context."""
+    control = PrivateSocket(path, owner)
     try:
-        yield sock
+        control.appear()
+        yield control.listener
     finally:
-        sock.close()
-        path.unlink(missing_ok=True)
+        control.close()
 
 
 class ControlServer:

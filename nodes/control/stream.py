@@ -77,5 +77,9 @@ class UnixStream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the stream; whoever waits on it is told."""
         anyio.notify_closing(self._socket)
         self._socket.close()

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from nodes.faults.messages import Exchange, IkeMessage
 
-MOST_EXCHANGES = 16_384
-"""Exchanges that are remembered; under a flood the oldest are forgotten."""
+MOST_EXCHANGES = 2048
+"""Exchanges that are remembered, about 1 kB each; beyond that the one heard of longest ago is forgotten. No
+daemon retransmits for longer than 165 s (charon's own settings): that is twelve new exchanges a second."""
 _MOST_MESSAGES = 64
 
 

@@ -7,11 +7,10 @@ docs/ike-abnormality.md.
 
 from __future__ import annotations
 
-import dataclasses
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+from nodes.abnormality.failures import Failures
 from nodes.abnormality.machine import NS_PER_S, Change, Machine, Reason, Side
 from nodes.abnormality.message import MENDED, AbnormalInformation, build
 from nodes.abnormality.model import AbnormalityOptions, PartnerState, partner_state
@@ -23,7 +22,6 @@ from nodes.ike.isakmp_sa import IsakmpSa
 from nodes.ike.phase1 import Phase1
 from nodes.ike.profile import Profile
 
-MOST_FAILURES = 1024
 REFUSALS_TOGETHER = 1.0
 """Seconds of which the refused messages are told together."""
 _SIDES = {"initiator": Side.SENDER, "responder": Side.RECEIVER}
@@ -43,12 +41,12 @@ _REASONS = (
 _NOTHING_ABNORMAL = ("the ISAKMP SA is gone", "the connection was unloaded", "the partner did not go on")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Failure:
-    """The negotiation for which a side is inactive."""
+class _Negotiation(NamedTuple):
+    """One that failed; ``path``: None where no ISAKMP SA was made for it, which only a receiver may have."""
 
-    path: Path
-    cookies: Cookies
+    initiator_cookie: bytes
+    responder_cookie: bytes
+    path: Path | None
 
 
 class AbnormalityGate:
@@ -65,7 +63,7 @@ class AbnormalityGate:
         self._context: Context
         self._phase1: Phase1
         self._has_pairs: Callable[[Profile], bool]
-        self._failures: OrderedDict[tuple[str, Side], _Failure] = OrderedDict()
+        self._failures: Failures[_Negotiation] = Failures()
         self._refused = 0
 
     def attach(self, context: Context, phase1: Phase1, has_pairs: Callable[[Profile], bool]) -> None:
@@ -84,16 +82,23 @@ class AbnormalityGate:
         """A negotiation failed."""
         if not self.on or reason in _NOTHING_ABNORMAL:
             return
-        what = _meant(reason)
-        changes = self._machine.abnormal(peer, _SIDES[side], what, _ns(now))
-        self._apply(changes, text=reason[:200], **_said(cookies))
         sa = self._phase1.sas.find(cookies)
-        if sa is None or sa.cookies != cookies:
-            return
+        if sa is not None and sa.cookies != cookies:
+            sa = None
+        what = _meant(reason)
+        changes = []
+        if (sa is not None and sa.established) or not self._failures.is_settled(None, cookies[0]):
+            changes = self._machine.abnormal(peer, _SIDES[side], what, _ns(now))
+        self._apply(changes, text=reason[:200], **_said(cookies))
         if changes:
-            self._remember(peer, _SIDES[side], _Failure(sa.path, cookies))
+            failed = _Negotiation(*cookies, None if sa is None else sa.path)
+            if side == "responder":
+                self._failures.answered(peer, failed.initiator_cookie)
+            self._failures.failed(peer, _SIDES[side], None, failed, newly=True)
             if side == "responder" and what == "undecryptable":
-                self._tell(_Failure(sa.path, cookies), what)
+                self._tell(failed, what)
+        if sa is None:
+            return
         if sa.established or not sa.initiator:
             self._context.timers.at(now, lambda: self._end(sa))
 
@@ -102,8 +107,19 @@ class AbnormalityGate:
         self._machine.know(peers)
         self._activate(peer, Reason.CONFIGURED, now)
 
+    def unanswered(self, peer: str) -> None:
+        """A message is sent again: what the partner was told before may be lost as well."""
+        told = self._failures.told(peer)
+        if told is not None:
+            self._tell(told, MENDED)
+
+    def has_told(self, peer: str) -> bool:
+        """Whether a partner was told that this sender is mended, and no negotiation has succeeded since."""
+        return self._failures.told(peer) is not None
+
     def succeeded(self, peer: str, now: float) -> None:
         """A negotiation that replaced nothing came to its end."""
+        self._failures.succeeded(peer)
         self._apply(self._machine.succeeded(peer, _ns(now)))
 
     def informed(self, said: AbnormalInformation, path: Path, now: float) -> None:
@@ -161,29 +177,26 @@ class AbnormalityGate:
 
     def _mended(self, said: AbnormalInformation, path: Path, now: float) -> bool:
         peer = str(path.remote)
-        failure = self._failures.get((peer, Side.RECEIVER))
-        if failure is None or failure.cookies[0] != said.initiator_cookie:
-            return False
-        if any(said.responder_cookie) and failure.cookies[1] != said.responder_cookie:
-            return False
-        changes = self._machine.mended(peer, _ns(now))
-        self._apply(changes)
-        if changes:
-            del self._failures[(peer, Side.RECEIVER)]
-            self._context.say(
-                "abnormality.message.accepted", partner=peer, reason=MENDED, **_said(failure.cookies)
-            )
-        return bool(changes)
+        dues = self._failures.mended_there(peer, said.initiator_cookie, said.responder_cookie)
+        for _ in dues or ():
+            changes = self._machine.mended(peer, _ns(now))
+            self._apply(changes)
+            if changes:
+                cookies = (said.initiator_cookie, said.responder_cookie)
+                self._context.say(
+                    "abnormality.message.accepted", partner=peer, reason=MENDED, **_said(cookies)
+                )
+        return dues is not None
 
-    def _tell(self, failure: _Failure, reason: str) -> None:
-        said = AbnormalInformation(1, *failure.cookies, reason)
+    def _tell(self, about: _Negotiation, reason: str) -> None:
+        if about.path is None:
+            return
+        cookies = (about.initiator_cookie, about.responder_cookie)
+        said = AbnormalInformation(1, *cookies, reason)
         message_id = int.from_bytes(self._context.random(4), "big")
-        self._context.send(failure.path, build(said, message_id=message_id))
+        self._context.send(about.path, build(said, message_id=message_id))
         self._context.say(
-            "abnormality.message.sent",
-            partner=str(failure.path.remote),
-            reason=reason,
-            **_said(failure.cookies),
+            "abnormality.message.sent", partner=str(about.path.remote), reason=reason, **_said(cookies)
         )
 
     def _tell_refusals(self) -> None:
@@ -192,18 +205,15 @@ class AbnormalityGate:
 
     # ------------------------------------------------------------------ states
 
-    def _remember(self, peer: str, side: Side, failure: _Failure) -> None:
-        self._failures[(peer, side)] = failure
-        if len(self._failures) > MOST_FAILURES:
-            self._failures.popitem(last=False)
-
     def _activate(self, partner: str | None, reason: Reason, now: float) -> int:
         changes = self._machine.activate(partner, reason, _ns(now))
         self._apply(changes)
         for change in changes:
-            failure = self._failures.pop((change.partner, change.side), None)
-            if failure is not None and change.side is Side.SENDER:
-                self._tell(failure, MENDED)
+            if change.side is Side.RECEIVER:
+                self._failures.settle(change.partner, change.side)
+                continue
+            for due in self._failures.mended_here(change.partner):
+                self._tell(due.negotiation, MENDED)
         return len(changes)
 
     def _apply(self, changes: list[Change], **about: Any) -> None:

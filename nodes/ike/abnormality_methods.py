@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Mapping
 
+import anyio
+
 from nodes import errors
 from nodes.abnormality.machine import Side
-from nodes.abnormality.model import Activate, Activated, Configure, Configured, Status
+from nodes.abnormality.message import HEAD_START
+from nodes.abnormality.model import (
+    Activate,
+    Activated,
+    Configure,
+    Configured,
+    Status,
+    canonical,
+    require_partner,
+)
 from nodes.control.methods import Handler
 from nodes.ike.abnormality import AbnormalityGate
 from nodes.ike.driver import Driver
@@ -71,11 +81,16 @@ class AbnormalityMethods:
             ParameterError: there is no such partner.
         """
         partner = asked.partner
-        if partner is not None and not self._gate.remembers(partner := _canonical(partner)):
+        if partner is not None and not self._gate.remembers(partner := canonical(partner)):
             self._partner(partner)
         activated = self._gate.release(partner, self._now())
         self._driver.drain()
         return Activated(activated=activated)
+
+    async def loaded(self, peer: str) -> None:
+        """A connection has been loaded; a partner who is told that this sender is mended has time to act."""
+        if self._gate.has_told(peer):
+            await anyio.sleep(HEAD_START)
 
     def begin(self, peer: str) -> None:
         """See that a negotiation may be begun.
@@ -95,18 +110,8 @@ class AbnormalityMethods:
         return None
 
     def _partner(self, partner: str) -> str:
-        peers = sorted({profile.peer for profile in self._driver.endpoint.profiles.values()})
-        if _canonical(partner) not in peers:
-            there_are = ", ".join(peers) or "none"
-            raise errors.ParameterError(
-                f"{partner} is no partner: no connection to it is loaded; the partners are: {there_are}"
-            )
-        return _canonical(partner)
+        return require_partner(partner, {profile.peer for profile in self._driver.endpoint.profiles.values()})
 
     @staticmethod
     def _now() -> float:
         return time.monotonic()
-
-
-def _canonical(address: str) -> str:
-    return str(ipaddress.ip_address(address))

@@ -94,6 +94,7 @@ class Exchange:
             self._retransmission.start(context.now)
 
     def _again(self) -> None:
+        self.sa.context.gate.unanswered(self.sa.profile.peer)
         if not self.conduct.silent:
             self.sa.transmit(self._last_sent)
 

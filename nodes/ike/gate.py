@@ -25,6 +25,9 @@ class Gate(Protocol):
     def succeeded(self, peer: str, now: float) -> None:
         """A negotiation that replaced nothing came to its end."""
 
+    def unanswered(self, peer: str) -> None:
+        """The peer did not answer in time: a message of a negotiation with it is sent again."""
+
     def loaded(self, peer: str, peers: frozenset[str], now: float) -> None:
         """A connection with a peer has been loaded; ``peers`` are those of all that are."""
 
@@ -43,6 +46,9 @@ class OpenGate:
         """Nothing comes of it."""
 
     def succeeded(self, peer: str, now: float) -> None:
+        """Nothing comes of it."""
+
+    def unanswered(self, peer: str) -> None:
         """Nothing comes of it."""
 
     def loaded(self, peer: str, peers: frozenset[str], now: float) -> None:

@@ -103,6 +103,7 @@ class IkeMethods:
             await self._driver.plane.install_policy(policy)
         endpoint.load(loaded, self._driver.now())
         self._driver.drain()
+        await self._abnormality.loaded(loaded.peer)
         return Loaded(name=loaded.name, guarded=tuple(sorted({str(policy.remote_ts) for policy in policies})))
 
     async def unload(self, request: Unload) -> None:

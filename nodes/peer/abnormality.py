@@ -9,13 +9,10 @@ and ``abnormality.configure`` with ``handling: on`` starts another, which takes 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import ipaddress
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.abc
@@ -32,6 +29,8 @@ from nodes.abnormality.model import (
     Handling,
     PartnerState,
     Status,
+    canonical,
+    require_partner,
 )
 from nodes.abnormality.timing import Timing
 from nodes.control.methods import Handler
@@ -40,8 +39,11 @@ from nodes.peer.guard.child import Child
 from nodes.peer.guard.evidence import Evidence, Recogniser
 from nodes.peer.guard.guard import CUT
 from nodes.peer.guard.orders import Failed, Know, Release, SetTiming, Start, Tell
-from nodes.peer.guard.silence import ACTIVE, INACTIVE
+from nodes.peer.guard.silence import ACTIVE
+from nodes.peer.inactivity import Inactivity
+from nodes.peer.messages import LogLine
 from nodes.peer.model import Connection
+from nodes.peer.partners import Partners
 from nodes.peer.vici_client import CommandFailed, ViciClient
 from nodes.role import Publish
 
@@ -49,15 +51,6 @@ SNAPSHOT = "abnormality.json"
 WARNING = "abnormality.warning"
 RESUMED = "abnormality.resumed"
 STARTED, ENDED, DIED = (f"abnormality.guard.{what}" for what in ("started", "ended", "died"))
-
-
-@dataclasses.dataclass
-class _Loaded:
-    """A connection: its partner, whether charon tries for ever, and the children that were asked for."""
-
-    partner: str
-    for_ever: bool
-    asked: set[str] = dataclasses.field(default_factory=set)
 
 
 class Abnormality:
@@ -87,9 +80,8 @@ class Abnormality:
         self._snapshot = run_dir / SNAPSHOT
         self._publish = publish
         self._tasks = tasks
-        self._connections: dict[str, _Loaded] = {}
-        self._cut: set[str] = set()
-        self._inactive: dict[tuple[str, Side], Mapping[str, Any]] = {}
+        self._partners = Partners()
+        self._inactivity = Inactivity()
         self._guard: Child | None = None
         self._changing = anyio.Lock()
 
@@ -110,7 +102,7 @@ class Abnormality:
         """
         async with self._changing:
             if asked.partner is not None:
-                self._require_partner(asked.partner)
+                require_partner(asked.partner, self._partners.addresses)
             before = self._timing_of(asked.partner)
             try:
                 timing = asked.applied_to(before)
@@ -146,8 +138,8 @@ class Abnormality:
             ParameterError: there is no such partner.
         """
         partner = asked.partner
-        if partner is not None and (partner := _canonical(partner)) not in {key[0] for key in self._inactive}:
-            self._require_partner(partner)
+        if partner is not None and not self._inactivity.has(partner := canonical(partner)):
+            require_partner(partner, self._partners.addresses)
         if self._guard is None:
             return Activated(activated=0)
         answer = await self._guard.order(lambda id_: Release(id=id_, partner=partner))
@@ -157,15 +149,13 @@ class Abnormality:
 
     async def loaded(self, connection: Connection) -> None:
         """A connection has been loaded: its partner's configuration has changed, and it is active at once."""
-        address = ipaddress.ip_address(connection.remote.address)
-        if address.version == 6:
-            self._connections[connection.name] = _Loaded(str(address), connection.keyingtries == 0)
-            await self._know(str(address))
+        partner = self._partners.load(connection)
+        if partner is not None:
+            await self._know(partner)
 
     async def unloaded(self, connection: str) -> None:
         """A connection is there no more."""
-        self._cut.discard(connection)
-        if self._connections.pop(connection, None) is not None:
+        if self._partners.unload(connection):
             await self._know(None)
 
     def begin(self, connection: str, child: str) -> None:
@@ -177,22 +167,23 @@ class Abnormality:
         why = self._why_inactive(connection)
         if why is not None:
             raise errors.InactiveError(f"no negotiation is begun: {why}")
-        if connection in self._connections:
-            self._connections[connection].asked.add(child)
+        self._partners.asked(connection, child)
 
-    async def failed(self, connection: str, said: Sequence[str]) -> str | None:
-        """A negotiation that was asked for failed, with these words of charon's.
+    async def failed(self, connection: str, said: Sequence[LogLine]) -> str | None:
+        """A negotiation that was asked for failed, with these lines of charon's.
 
         Returns until when the partner is inactive now, and why; None where it is not.
         """
-        partner = self._partner_of(connection)
+        partner = self._partners.of(connection)
         if self._guard is None or partner is None:
             return None
-        evidence = _evidence(said)
+        found = _evidence(said)
         try:
-            if evidence is not None and evidence.side is not Side.RECEIVER:
-                reason, text = evidence.reason, evidence.text
-                await self._guard.order(lambda id_: Failed(id=id_, partner=partner, reason=reason, text=text))
+            if found is not None and found.side is not Side.RECEIVER:
+                reason, text, ike_id = found.reason, found.text, found.ike_id
+                await self._guard.order(
+                    lambda id_: Failed(id=id_, partner=partner, reason=reason, text=text, ike_id=ike_id)
+                )
             else:
                 await self._guard.order(lambda id_: Tell(id=id_))
         except errors.NodeError:  # it died: then nothing is inactive
@@ -208,7 +199,7 @@ class Abnormality:
             await guard.end()
 
     def _timing_of(self, partner: str | None) -> Timing:
-        return self._timing if partner is None else self._timings.get(_canonical(partner), self._timing)
+        return self._timing if partner is None else self._timings.get(canonical(partner), self._timing)
 
     async def _set(self, timing: Timing, partner: str | None) -> None:
         if timing == self._timing_of(partner):
@@ -216,10 +207,10 @@ class Abnormality:
         if partner is None:
             self._timing = timing
         else:
-            self._timings[_canonical(partner)] = timing
+            self._timings[canonical(partner)] = timing
         self._warn(timing)
         if self._guard is not None:
-            whose = None if partner is None else _canonical(partner)
+            whose = None if partner is None else canonical(partner)
             await self._guard.order(lambda id_: SetTiming(id=id_, timing=timing, partner=whose))
 
     async def turn_on(self) -> None:
@@ -235,10 +226,11 @@ class Abnormality:
                 snapshot=str(self._snapshot),
                 timing=self._timing,
                 timings=self._timings,
-                partners=self._partners,
+                partners=self._partners.addresses,
             )
             await guard.start(start, self._tasks)
             self._guard = guard
+            await self._know(None)  # a connection may have been loaded meanwhile
             self._publish(STARTED, pid=guard.pid)
         self._handling = "on"
 
@@ -252,23 +244,21 @@ class Abnormality:
         self._all_active(Reason.HANDLING_OFF)
 
     async def _know(self, changed: str | None) -> None:
-        partners = self._partners
+        partners = self._partners.addresses
         self._timings = {one: timing for one, timing in self._timings.items() if one in partners}
-        if self._guard is not None:
+        if self._guard is None:
+            return
+        with contextlib.suppress(errors.NodeError):  # it died: then nothing is inactive
             await self._guard.order(lambda id_: Know(id=id_, partners=partners, changed=changed))
 
     def _heard(self, said: Event) -> None:
-        if said.kind in (INACTIVE, ACTIVE):
-            key = (said.data["partner"], Side(said.data["side"]))
-            if said.kind == INACTIVE:
-                self._inactive[key] = said.data
-            else:
-                self._inactive.pop(key, None)
+        self._inactivity.heard(said)
         self._publish(said.kind, time_ns=said.time_ns, **said.data)
         if said.kind == CUT and said.data["began"]:
-            self._cut.add(said.data["name"])
+            self._partners.cut(said.data["name"])
         elif said.kind == ACTIVE and said.data["side"] == Side.SENDER:
-            self._go_on(said.data["partner"])
+            for connection, child in self._partners.resumed(said.data["partner"]):
+                self._tasks.start_soon(self._initiate, connection, child)
 
     def _died(self, status: int) -> None:
         guard, self._guard = self._guard, None
@@ -277,17 +267,8 @@ class Abnormality:
 
     def _all_active(self, reason: Reason) -> None:
         """Nothing holds IKE back any more."""
-        for (partner, side), data in self._inactive.items():
-            self._publish(ACTIVE, partner=partner, side=side.value, reason=reason.value, times=data["times"])
-        self._inactive.clear()
-
-    def _go_on(self, partner: str) -> None:
-        """Begin anew what the guard cut short, where charon would have tried for ever (keyingtries 0)."""
-        for name in [one for one in self._cut if self._partner_of(one) == partner]:
-            self._cut.discard(name)
-            if self._connections[name].for_ever:
-                for child in sorted(self._connections[name].asked):
-                    self._tasks.start_soon(self._initiate, name, child)
+        for said in self._inactivity.end(reason):
+            self._publish(ACTIVE, **said)
 
     async def _initiate(self, connection: str, child: str) -> None:
         message = {"ike": connection, "child": child, "timeout": "-1"}  # -1: do not wait
@@ -295,50 +276,18 @@ class Abnormality:
             await self._vici.request("initiate", message)
             self._publish(RESUMED, connection=connection, child=child)
 
-    @property
-    def _partners(self) -> tuple[str, ...]:
-        return tuple(sorted({loaded.partner for loaded in self._connections.values()}))
-
-    def _partner_of(self, connection: str) -> str | None:
-        loaded = self._connections.get(connection)
-        return None if loaded is None else loaded.partner
-
     def _why_inactive(self, connection: str) -> str | None:
-        partner = self._partner_of(connection)
-        data = self._inactive.get((partner, Side.SENDER)) if partner is not None else None
-        left = 0.0 if data is None else (data["until"] - time.monotonic_ns()) / 1e9
-        if data is None or left <= 0:
-            return None
-        state = PartnerState(
-            partner=data["partner"],
-            side=Side.SENDER,
-            state="inactive",
-            until=data["until"],
-            for_s=left,
-            reason=data["reason"],
-            times=data["times"],
-        )
-        return state.why()
+        partner = self._partners.of(connection)
+        return None if partner is None else self._inactivity.why(partner, time.monotonic_ns())
 
     def _warn(self, timing: Timing) -> None:
         for text in timing.warnings():
             self._publish(WARNING, text=text)
 
-    def _require_partner(self, partner: str) -> None:
-        if _canonical(partner) not in self._partners:
-            there_are = ", ".join(self._partners) or "none"
-            raise errors.ParameterError(
-                f"{partner} is no partner: no connection to it is loaded; the partners are: {there_are}"
-            )
 
-
-def _canonical(address: str) -> str:
-    return str(ipaddress.ip_address(address))
-
-
-def _evidence(said: Sequence[str]) -> Evidence | None:
+def _evidence(said: Sequence[LogLine]) -> Evidence | None:
     recogniser = Recogniser()
-    return next((found for line in said if (found := recogniser.read(line, 0)) is not None), None)
+    return next((found for line in said if (found := recogniser.read(*line)) is not None), None)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ out what is not so.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from nodes.peer.model import (
     Certificate,
@@ -190,6 +190,19 @@ def ike_sa(name: str, section: Message, children: tuple[ChildSa, ...] = ()) -> I
         ),
         children=children,
     )
+
+
+class LogLine(NamedTuple):
+    """A line of charon's log, and the unique id of the IKE SA that it is about."""
+
+    text: str
+    ike_id: int | None
+
+
+def log_line(message: Message) -> LogLine:
+    """A ``log`` or ``control-log`` event."""
+    ike_id = message.get("ikesa-uniqueid")
+    return LogLine(message["msg"], None if ike_id is None else int(ike_id))
 
 
 def sections(message: Message) -> Iterator[tuple[str, Message]]:

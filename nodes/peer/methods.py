@@ -14,9 +14,11 @@ from nodes.peer.charon import Charon
 from nodes.peer.connections import Connections
 from nodes.peer.dataplane import Choice
 from nodes.peer.messages import (
+    LogLine,
     initiate_message,
     listed_connections,
     listed_sas,
+    log_line,
     selector_message,
     target_message,
 )
@@ -132,17 +134,17 @@ class PeerMethods:
         """
         child = self._connections.child_of(request.connection, request.child)
         self._abnormality.begin(request.connection, child)
-        said: list[str] = []
+        said: list[LogLine] = []
         with self._news.reader("child-sa.installed") as news:
             try:
                 await self._vici.request(
                     "initiate",
                     initiate_message(request, child),
                     streamed="control-log",
-                    on_item=lambda item: said.append(item["msg"]),
+                    on_item=lambda item: said.append(log_line(item)),
                 )
             except CommandFailed as error:
-                why = failure(str(error), said)
+                why = failure(str(error), [line.text for line in said])
                 inactive = await self._abnormality.failed(request.connection, said)
                 raise errors.NegotiationError(why if inactive is None else f"{why}; {inactive}") from None
             with anyio.move_on_after(NEWS_TIMEOUT):

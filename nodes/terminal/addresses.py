@@ -14,22 +14,18 @@ from types import TracebackType
 from typing import Any, Self
 
 from pyroute2.iproute.linux import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTMGRP_IPV6_IFADDR
 
 from nodes import INTERFACE, errors
+from nodes.terminal import rt_messages
 from nodes.terminal.actions import RefusedAddress
 from nodes.terminal.link_addresses import AddressChange, LinkAddresses, Said, whole_seconds
 from nodes.terminal.plan import Dad
+from nodes.terminal.rt_messages import MAIN_TABLE, UNICAST
+from nodes.terminal.rt_socket import RouteRefusedError, RouteSocket
 
 _NODAD, _OPTIMISTIC, _NO_PREFIX_ROUTE = 0x02, 0x04, 0x200
-_LOCAL_TABLE, _MAIN_TABLE = 255, 254
-_UNICAST, _LOCAL = 1, 2
-_STATIC = 4
-_LOOPBACK = 1
-_PREFIX = 64
-_HELD_PRIORITY, _STANDING_PRIORITY = 2048, 2048
-"""Behind the kernel's own routes, which come and go with an address."""
+_GONE = (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL)
 _SYSCTL = Path("/proc/sys/net/ipv6/conf")
 
 
@@ -75,6 +71,7 @@ class Addresses:
         self._index = 0
         self._netlink: AsyncIPRoute
         self._events: AsyncIPRoute
+        self._changes: RouteSocket
         self._stack = AsyncExitStack()
         self._on_link: list[IPv6Network] = []
 
@@ -91,6 +88,7 @@ class Addresses:
             if not found:
                 raise errors.NodeError(f"this node has no interface {self._interface}")
             self._index = found[0]
+            self._changes = stack.enter_context(RouteSocket())
             await self._events.bind(groups=RTMGRP_IPV6_IFADDR)
             self._stack = stack.pop_all()
         return self
@@ -130,63 +128,57 @@ class Addresses:
             )
         flags = {Dad.NODAD: _NODAD, Dad.OPTIMISTIC: _OPTIMISTIC, Dad.FULL: 0}[self.dad]
         try:
-            await self._set(address, flags, whole_seconds(preferred), whole_seconds(valid))
-        except NetlinkError as error:
+            self._set(address, flags, whole_seconds(preferred), whole_seconds(valid))
+        except RouteRefusedError as error:
             raise AddressRefusedError(RefusedAddress.ERROR, f"{address}: {error}") from None
 
-    async def deprecate(self, address: IPv6Address) -> None:
+    def deprecate(self, address: IPv6Address) -> None:
         """Let nothing new begin from an address; one that is not there is no error."""
         for one in self.known.addresses:
             if one.address == address:
                 left = None if one.valid is None else max(one.valid - (time.monotonic_ns() - one.since), 1)
-                with contextlib.suppress(NetlinkError):
-                    await self._set(address, 0, 0, whole_seconds(left))
+                with contextlib.suppress(RouteRefusedError):
+                    self._set(address, 0, 0, whole_seconds(left))
 
-    async def keep(self, address: IPv6Address, *, valid: int) -> None:
+    def keep(self, address: IPv6Address, *, valid: int) -> None:
         """Keep an address valid for this time (ns), deprecated; it is added again where it is gone."""
-        await self._set(address, _NODAD, 0, whole_seconds(max(valid, 1)))
+        self._set(address, _NODAD, 0, whole_seconds(max(valid, 1)))
 
-    async def remove(self, address: IPv6Address) -> None:
+    def remove(self, address: IPv6Address) -> None:
         """Take an address off the interface; idempotent."""
         self.known.removing(address)
-        await self._unless_gone(
-            self._netlink.addr("del", index=self._index, address=str(address), prefixlen=_PREFIX)
+        self._changes.change(
+            lambda number: rt_messages.delete_address(address, self._index, sequence=number), but=_GONE
         )
 
-    async def hold(self, address: IPv6Address) -> None:
+    def hold(self, address: IPv6Address) -> None:
         """Make packets to an address the node's own, whether the interface has it or not; idempotent."""
-        await self._netlink.route("replace", **_held(address))
+        self._changes.change(lambda number: rt_messages.hold_address(address, sequence=number))
 
-    async def release(self, address: IPv6Address) -> None:
+    def release(self, address: IPv6Address) -> None:
         """Hold an address no longer; idempotent."""
-        await self._unless_gone(self._netlink.route("del", **_held(address)))
+        self._changes.change(lambda number: rt_messages.release_address(address, sequence=number), but=_GONE)
 
-    async def forget_neighbour(self, address: IPv6Address) -> None:
+    def forget_neighbour(self, address: IPv6Address) -> None:
         """Remove a neighbour's entry; idempotent."""
-        await self._unless_gone(self._netlink.neigh("del", dst=str(address), ifindex=self._index))
+        self._changes.change(
+            lambda number: rt_messages.delete_neighbour(address, self._index, sequence=number), but=_GONE
+        )
 
-    async def stand(self, prefix: IPv6Network) -> None:
+    def stand(self, prefix: IPv6Network) -> None:
         """Let a prefix be on the link, whether an address of it is there or not; idempotent.
 
         Without this route the kernel has no way to a partner once the last address of the prefix is gone.
         """
-        await self._netlink.route(
-            "replace",
-            dst=str(prefix),
-            oif=self._index,
-            table=_MAIN_TABLE,
-            type=_UNICAST,
-            proto=_STATIC,
-            priority=_STANDING_PRIORITY,
-        )
+        self._changes.change(lambda number: rt_messages.stand_prefix(prefix, self._index, sequence=number))
 
     async def prefixes_on_link(self) -> list[IPv6Network]:
         """The prefixes that the interface reaches without a router."""
         found = []
-        routes = await self._netlink.get_routes(family=socket.AF_INET6, table=_MAIN_TABLE, oif=self._index)
+        routes = await self._netlink.get_routes(family=socket.AF_INET6, table=MAIN_TABLE, oif=self._index)
         async for route in routes:
             destination = route.get_attr("RTA_DST")
-            if destination is None or route.get_attr("RTA_GATEWAY") is not None or route["type"] != _UNICAST:
+            if destination is None or route.get_attr("RTA_GATEWAY") is not None or route["type"] != UNICAST:
                 continue
             network = IPv6Network((destination, route["dst_len"]))
             if not network.is_link_local and network.prefixlen < 128:
@@ -199,34 +191,17 @@ class Addresses:
             self._on_link = await self.prefixes_on_link()
         return any(address in prefix for prefix in self._on_link)
 
-    async def _set(self, address: IPv6Address, flags: int, preferred: int, valid: int) -> None:
-        await self._netlink.addr(
-            "replace",
-            index=self._index,
-            address=str(address),
-            prefixlen=_PREFIX,
-            flags=flags | _NO_PREFIX_ROUTE,
-            preferred_lft=min(preferred, valid),
-            valid_lft=valid,
+    def _set(self, address: IPv6Address, flags: int, preferred: int, valid: int) -> None:
+        self._changes.change(
+            lambda number: rt_messages.set_address(
+                address,
+                self._index,
+                flags=flags | _NO_PREFIX_ROUTE,
+                preferred=min(preferred, valid),
+                valid=valid,
+                sequence=number,
+            )
         )
-
-    async def _unless_gone(self, call: Any) -> None:
-        try:
-            await call
-        except NetlinkError as error:
-            if error.code not in (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL):
-                raise
-
-
-def _held(address: IPv6Address) -> dict[str, Any]:
-    return {
-        "dst": f"{address}/128",
-        "oif": _LOOPBACK,
-        "table": _LOCAL_TABLE,
-        "type": _LOCAL,
-        "proto": _STATIC,
-        "priority": _HELD_PRIORITY,
-    }
 
 
 def _said(message: Any) -> Said:

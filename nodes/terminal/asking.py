@@ -32,6 +32,9 @@ from nodes.terminal.surroundings import Surroundings
 MOST_MS = 0xFFFFFFFF
 _QUICK_TRIES = 8
 _CLOSE_TRIES = 12
+_SETTLING = 3000 * NS_PER_MS
+"""How long an answered close waits for the answers to its repetitions: a partner without a processor for
+this long gives them all at once, then. What is lost on the way costs an address that lives so much longer."""
 _EACH = NS_PER_MS // 2
 """What the interval of repetition grows by for each message beyond the first: a partner reads them all."""
 
@@ -159,7 +162,7 @@ class Asking:
         return sent
 
     def _send_close(self, hop: Hop, exchange: Exchange, now: int) -> int:
-        if exchange.closing is None or exchange.closed is not None:
+        if exchange.closing is None or exchange.settling is not None:
             return 0
         groups = self._to_pair(exchange, hop.second)
         for addresses in groups:
@@ -256,10 +259,23 @@ class Asking:
         elif message.kind is Kind.SWITCH_ACK:
             self._take_switch_ack(exchange, message, now)
         elif message.kind is Kind.CLOSE:
-            if exchange.closing is not None and exchange.closed is None:
-                exchange.closed = now
+            self._take_close(exchange, message, now)
         elif message.kind is Kind.ERROR:
             self._take_error(exchange, message, now)
+
+    def _take_close(self, exchange: Exchange, message: Message, now: int) -> None:
+        """The partner knows; the second address may be retired once no repetition is left to be answered."""
+        if exchange.closing is None or exchange.closed is not None:
+            return
+        last = exchange.numbering[Leg.SECOND - 1].last
+        if message.answered is None or message.answered >= last:
+            exchange.closed = now
+        elif exchange.settling is None:
+            exchange.settling = exchange.next_send = now + max(self.grace(exchange), _SETTLING)
+
+    def grace(self, exchange: Exchange) -> int:
+        """How long something of the partner may still be under way, ns."""
+        return max(self._in.settings.grace, 2 * (exchange.rtt or 0))
 
     def _take_response(
         self, exchange: Exchange, destination: IPv6Address, message: Message, now: int

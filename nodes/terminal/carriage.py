@@ -32,7 +32,8 @@ from nodes.terminal.nf_socket import NfSocket
 from nodes.terminal.rewriting_rules import MESSAGE_MARK
 from nodes.terminal.silence import packet_filter, silence_table
 
-_ETH_P_IPV6 = 0x86DD
+_ETH_P_ALL = 3
+_SOL_PACKET, _PACKET_IGNORE_OUTGOING = 263, 23
 _SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE = 33
 _ROOM = 4 * 1024 * 1024
@@ -88,7 +89,9 @@ class Messages:
                 socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)  # deaf until it has its filter
             )
             _attach(self._packets, packet_filter(OPTION_TYPES))
-            self._packets.bind((self._interface, _ETH_P_IPV6))
+            # One for IPv6 alone has its turn after the kernel's IPv6, which copies every packet for that.
+            self._packets.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+            self._packets.bind((self._interface, _ETH_P_ALL))
             self._datagrams = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
             self._datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             self._datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)

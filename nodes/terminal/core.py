@@ -223,6 +223,11 @@ class Terminal:
         """See :class:`~nodes.terminal.actions.Inputs`."""
         return [rewriting for one in self._in.services if not (rewriting := one.rewriting()).over]
 
+    @property
+    def settings(self) -> Settings:
+        """Times and options that are in force."""
+        return self._in.settings
+
     def flows(self) -> list[Flow]:
         """The services that are known, those aside that ended."""
         return [one.flow for one in self._in.services if one.ended is None]
@@ -233,6 +238,7 @@ class Terminal:
         """See :class:`~nodes.terminal.actions.Inputs`; secrets and keys are not in it."""
         return written(
             State(
+                settings=self._in.settings,
                 services=list(self._in.services),
                 hops=self._first.hops,
                 leaving=list(self._first.leaving.addresses),
@@ -254,6 +260,7 @@ class Terminal:
         """
         state = read(snapshot)
         self._begin(now)
+        self._in.settings = state.settings
         for name, addresses in state.partners.items():
             pair = self._in.pairs.get(name)
             for address in addresses if pair is not None else ():
@@ -265,6 +272,22 @@ class Terminal:
         self._second.contexts.restore(state.contexts)
         self._first.restore(state.hops, state.leaving, dict(state.identities), now)
         self._schedule.restore(state.schedule, now)
+        return self._end(now)
+
+    def present(self, addresses: Mapping[IPv6Address, bool], now: int) -> list[Action]:
+        """What the interface has after a restart, each with whether it is deprecated.
+
+        A lifetime that ended while no process was there to hear of it counts as ending now.
+        """
+        self._begin(now)
+        ending = [hop.first for hop in self._first.hops]
+        ending += [self._schedule.current] if self._schedule.current is not None else []
+        ending += [one.local.current.address for one in self._in.services if one.ended is None]
+        for address in dict.fromkeys(ending):
+            if addresses.get(address, True):
+                self._schedule.address_deprecated(address, now)
+            if address not in addresses:
+                self._schedule.address_expired(address, now)
         return self._end(now)
 
     def status(self) -> Mapping[str, object]:

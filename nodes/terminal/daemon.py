@@ -2,18 +2,21 @@
 
 The daemon (:mod:`nodes.terminal.__main__`) speaks JSON-RPC lines on its standard streams, as the control
 channel does. What it was told of lasting effect is told again to the next one, which finds the rest in the
-state file and in the kernel.
+state file and in the kernel; likewise when the agent itself was killed, and its daemon with it.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -24,6 +27,7 @@ from anyio.streams.text import TextReceiveStream
 from nodes import errors
 from nodes.control.messages import LineSplitter, Request, Response, decode, encode_request, error_from
 from nodes.events import Event
+from nodes.keeper import Orders
 from nodes.program import FAILED, READY, error_of
 from nodes.role import Publish
 
@@ -81,25 +85,28 @@ class HopDaemon:
     Args:
         publish: puts its events on the stream.
         arguments: of its command line.
+        orders: what it was told of lasting effect, perhaps by agents before this one.
     """
 
-    def __init__(self, publish: Publish, arguments: Sequence[str]) -> None:
+    def __init__(self, publish: Publish, arguments: Sequence[str], orders: Orders) -> None:
         self._publish = publish
+        self._orders = orders
         self._arguments = arguments
         self._lock = anyio.Lock()
         self._wanted = anyio.Event()
         self._up = anyio.Event()
         self._current: _Process | None = None
-        self._lasting: dict[str, tuple[str, Any]] = {}
         self._failure: errors.HopbedError | None = None
+        self._again = False
 
     @property
     def pid(self) -> int | None:
         """The process that it is now; None where there is none."""
         return None if self._current is None else self._current.process.pid
 
-    def want(self) -> None:
-        """Start it, if it was not yet."""
+    def want(self, *, again: bool = False) -> None:
+        """Start it, if it was not yet; ``again``: an agent before this one had it."""
+        self._again = again
         self._wanted.set()
 
     async def call(self, method: str, params: Any, *, lasting: str | None = None) -> msgspec.Raw:
@@ -113,14 +120,14 @@ class HopDaemon:
         Raises:
             HopbedError: what the daemon raised; ``DaemonError`` where it died over the call.
         """
-        self.want()
+        self._wanted.set()
         while self._current is None:
             if self._failure is not None:
                 raise self._failure
             await self._up.wait()
         result = await self._current.call(method, params)
         if lasting is not None:
-            self._lasting[lasting] = (method, params)
+            self._orders.keep(lasting, method, params)
         return result
 
     async def run(self) -> None:
@@ -131,10 +138,11 @@ class HopDaemon:
             HopbedError: it cannot start here; the text says why.
         """
         await self._wanted.wait()
+        await _end_others(self._arguments)
         deaths: collections.deque[float] = collections.deque(maxlen=MOST_DEATHS)
         try:
             while True:
-                async with self._life(again=bool(deaths)) as life:
+                async with self._life(again=self._again or bool(deaths)) as life:
                     status = await life.process.wait()
                 deaths.append(time.monotonic())
                 self._publish(DIED, status=status, log=list(life.said))
@@ -182,7 +190,7 @@ class HopDaemon:
             raise life.failure
         if not life.ready.is_set():
             raise errors.DaemonError(f"the hop daemon did not start within {START_TIMEOUT:g} s")
-        for method, params in self._lasting.values():
+        for method, params in self._orders.all().values():
             await life.call(method, params)
         await life.call("terminal.begin", {})
         self._current = life
@@ -210,6 +218,24 @@ class HopDaemon:
             answered, answers = life.waiting[said.id]
             answers.append(said)
             answered.set()
+
+
+async def _end_others(arguments: Sequence[str]) -> None:
+    """Wait until no daemon of an agent that was killed is left: the kernel kills it with the agent.
+
+    It may take a while to go, and until then it has the sockets that the next one binds.
+    """
+    wanted = [b"nodes.terminal", *(argument.encode() for argument in arguments)]
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):  # it is no process, or one that ended
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if all(word in words for word in wanted):
+                ended = os.pidfd_open(int(folder.name))
+                try:
+                    signal.pidfd_send_signal(ended, signal.SIGKILL)
+                    await anyio.wait_readable(ended)
+                finally:
+                    os.close(ended)
 
 
 async def _keep_last_words(life: _Process) -> None:

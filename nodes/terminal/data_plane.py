@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from ipaddress import IPv6Address, IPv6Network
 from types import TracebackType
 from typing import Self
@@ -43,6 +43,8 @@ class DataPlane:
         self._prefixes: set[bytes] = set()
         self._retired: set[bytes] = set()
         self._gone: set[IPv6Address] = set()
+        self._neighbours: Set[IPv6Network] = frozenset()
+        self._rerouting = False
 
     def __enter__(self) -> Self:
         """Find the table, or make it.
@@ -82,9 +84,11 @@ class DataPlane:
             RefusedError: the kernel refused; the table is as it was.
         """
         self._rewritings = {one.flow: one for one in rewritings if not one.over}
+        if any(map(self._takes_another_route, self._rewritings.values())):
+            self.reroute()
         self._mend()
 
-    def rewrite(self, changes: Iterable[Rewriting]) -> None:
+    def rewrite(self, changes: Collection[Rewriting]) -> None:
         """Bring these flows to what is said, in one transaction; the others stay.
 
         Raises:
@@ -98,6 +102,8 @@ class DataPlane:
             after[one.flow] = one
             if one.over:
                 del after[one.flow]
+        if any(self._takes_another_route(one) for one in changes):
+            self.reroute()
         present = self._contents(flows)
         self._rewritings = after
         try:
@@ -130,6 +136,23 @@ class DataPlane:
             self._loose, self._addresses = before
             raise
 
+    def neighbours_in(self, prefixes: Iterable[IPv6Network]) -> None:
+        """Nodes of these prefixes are on the link: packets to each of them take the same route."""
+        self._neighbours = frozenset(prefixes)
+
+    def reroute(self) -> None:
+        """Let the kernel look for the route of each packet that was rewritten, from now on; idempotent.
+
+        It is a second look for every packet of a stream, and finds what the socket's own route says already
+        as long as either all of a flow's remote addresses are on the link, or the remote one is not changed.
+
+        Raises:
+            RefusedError: the kernel refused; nothing has changed.
+        """
+        if not self._rerouting:
+            self._apply(rules.rerouting())
+            self._rerouting = True
+
     def learn_from(self, prefixes: Iterable[IPv6Network]) -> None:
         """Learn the flows with addresses in these prefixes, of 64 bits or the 64-bit part of them."""
         wanted = {prefix.network_address.packed[: rules.PREFIX] for prefix in prefixes}
@@ -160,6 +183,12 @@ class DataPlane:
         """The flows with partners that packets were seen of, as sockets know them."""
         found = [rewriting.flow_of(key, local_first=True) for key in self._keys(rules.SENT)]
         return [*found, *(rewriting.flow_of(key, local_first=False) for key in self._keys(rules.RECEIVED))]
+
+    def _takes_another_route(self, one: Rewriting) -> bool:
+        own, wire = one.flow.remote.address, one.out.remote.address
+        return own != wire and not all(
+            any(address in prefix for prefix in self._neighbours) for address in (own, wire)
+        )
 
     def _back_again(self, addresses: Set[IPv6Address]) -> None:
         """Partners are at these addresses, perhaps again."""

@@ -139,10 +139,12 @@ class Exchanges:
                 continue
             self._index(hop, exchange)
             for item in exchange.items:
+                if item.step in (Step.ASKING, Step.SUPPORTED):
+                    item.since = now  # silence while nobody listened is none
                 if exchange.closing is None and item.step is not Step.OVER:
                     self._places[item.flow].append((hop, exchange, item))
             self._asking.progress(exchange, now)
-            exchange.next_send = now
+            exchange.waiting = exchange.next_send = now
 
     def _take_back(self, hop: Hop, exchange: Exchange) -> None:
         """The partner is no longer known: what had not switched stays where it is."""

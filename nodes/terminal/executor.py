@@ -9,7 +9,6 @@ from ipaddress import IPv6Address, IPv6Network
 from typing import Any
 
 import anyio
-from pyroute2.netlink.exceptions import NetlinkError
 
 from nodes import errors
 from nodes.role import Publish
@@ -40,6 +39,7 @@ from nodes.terminal.inventory import Inventory
 from nodes.terminal.link_addresses import AddressChange, Change
 from nodes.terminal.nf_socket import RefusedError
 from nodes.terminal.path_mtu import PathMtus, TooBig
+from nodes.terminal.rt_socket import RouteRefusedError
 from nodes.terminal.sockets import SocketList
 from nodes.terminal.state_file import StateFile
 
@@ -115,13 +115,18 @@ class Executor:
         kept = self._state.read()
         async with self._lock:
             actions = self._core.restore(kept, time.monotonic_ns()) if kept else []
+            self.option_type(self._core.settings.option_type)
             self._inventory.take_up(self._core.flows())
+            self._plane.neighbours_in(await self._addresses.prefixes_on_link())
             self._plane.take_up(self._core.rewritings())
             changes = await self._addresses.present()
             await self._carry_out(actions)
         await self.link_changed()
         for change in changes:
             await self.address_changed(change)
+        there = {one.address: one.deprecated for one in self._addresses.known.addresses}
+        if kept:
+            await self.tell(lambda now: self._core.present(there, now))
         await self.look()
 
     async def tell(self, call: Call) -> None:
@@ -148,6 +153,9 @@ class Executor:
         async with self._lock:
             path = self._plane.out(heard.flow)
             if path is not None:
+                with contextlib.suppress(RefusedError):
+                    # The socket's route has an entry of its own now, with the next hop of its own addresses.
+                    self._plane.reroute()
                 self._mtus[heard.flow] = heard.mtu
                 self._tell_mtu(path, heard.mtu)
 
@@ -160,7 +168,7 @@ class Executor:
         address = change.address
         self._adding.discard(address)
         if change.change is Change.DUPLICATE:
-            await self._addresses.remove(address)
+            self._addresses.remove(address)
             text = f"{address} is in use on the link already (duplicate address detection)"
             await self.tell(
                 lambda now: self._core.address_refused(address, RefusedAddress.DUPLICATE, text, now)
@@ -185,11 +193,12 @@ class Executor:
         """The link may have changed: let its prefixes stand, and learn the flows with their nodes."""
         async with self._lock:
             for prefix in also:
-                await self._addresses.stand(prefix)
+                self._addresses.stand(prefix)
             for prefix in await self._addresses.prefixes_on_link():
                 if prefix not in self._on_link:
-                    await self._addresses.stand(prefix)
+                    self._addresses.stand(prefix)
                     self._on_link.append(prefix)
+            self._plane.neighbours_in(self._on_link)
             self._plane.learn_from([*self._on_link, *self._partners])
 
     async def partners_at(self, addresses: Iterable[IPv6Address]) -> None:
@@ -259,32 +268,32 @@ class Executor:
             case CloseSockets():
                 self._close_sockets(action)
             case _:
-                await self._address(action)
+                self._address(action)
         return None
 
-    async def _address(self, action: Action) -> None:
+    def _address(self, action: Action) -> None:
         try:
             match action:
                 case Deprecate(address=address):
-                    await self._addresses.deprecate(address)
+                    self._addresses.deprecate(address)
                 case HoldIdentity(address=address):
-                    await self._addresses.hold(address)
+                    self._addresses.hold(address)
                     self._held.add(address)
                 case ReleaseIdentity(address=address):
-                    await self._addresses.release(address)
+                    self._addresses.release(address)
                     self._plane.release(address)
                     self._held.discard(address)
                 case KeepAddress(address=address, until=until):
                     self._plane.release(address)
-                    await self._addresses.keep(address, valid=until - time.monotonic_ns())
+                    self._addresses.keep(address, valid=until - time.monotonic_ns())
                 case RetireAddress(address=address):
                     self._plane.retire(address)
-                    await self._addresses.remove(address)
+                    self._addresses.remove(address)
                     self._choose_from()
                 case RetireRemote(address=address):
                     self._plane.avoid(address)
-                    await self._addresses.forget_neighbour(address)
-        except (NetlinkError, RefusedError) as error:
+                    self._addresses.forget_neighbour(address)
+        except (RouteRefusedError, RefusedError) as error:
             self._publish("terminal.refused", action=type(action).__name__, text=str(error))
 
     async def _add(self, action: AddAddress) -> Call | None:

@@ -93,7 +93,8 @@ class Exchange(msgspec.Struct, kw_only=True):
         switched: all that was to switch had switched here.
         acknowledged: the partner had switched too.
         closing: the first address is no longer used with this partner.
-        closed: the partner knows, or it does not answer any more.
+        settling: the partner knows; until then answers to repetitions of the close may come.
+        closed: the partner knows and no more answers come, or it does not answer any more.
         waiting: since when the message that is repeated now goes unanswered.
         tries: how often it was sent.
         fresh: something is to be sent for the first time.
@@ -122,6 +123,7 @@ class Exchange(msgspec.Struct, kw_only=True):
     switched: int | None = None
     acknowledged: int | None = None
     closing: int | None = None
+    settling: int | None = None
     closed: int | None = None
     waiting: int
     tries: int = 0

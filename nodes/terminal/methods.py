@@ -241,6 +241,7 @@ class TerminalMethods:
         self._core.configure(
             Settings(
                 carriage=Carriage(hopping.carriage),
+                option_type=hopping.option_type,
                 fallback=hopping.fallback,
                 grace=round(hopping.grace * _NS),
                 keep_most=round(hopping.keep * _NS),

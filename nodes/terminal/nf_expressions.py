@@ -15,6 +15,7 @@ from nodes.terminal.nf_tables import NFPROTO_IPV6, attribute, nested, number, te
 _FIRST_REGISTER = 8  # NFT_REG32_00
 _VERDICT_REGISTER = 0
 _PSEUDO_HEADER = 1
+_GO_TO = -4  # NFT_GOTO
 
 
 class Base(enum.IntEnum):
@@ -122,6 +123,12 @@ def untracked() -> bytes:
 def verdict(verdict: Verdict) -> bytes:
     """Decide, and end the chain."""
     code = nested(2, nested(2, number(1, verdict)))
+    return _expression("immediate", number(1, _VERDICT_REGISTER), code)
+
+
+def go_to(chain: str) -> bytes:
+    """Go on in this chain, and do not come back."""
+    code = nested(2, nested(2, number(1, _GO_TO), text(2, chain)))
     return _expression("immediate", number(1, _VERDICT_REGISTER), code)
 
 

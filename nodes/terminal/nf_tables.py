@@ -28,6 +28,7 @@ class _Kind(enum.IntEnum):
     NEW_TABLE = 0
     DEL_TABLE = 2
     NEW_CHAIN = 3
+    DEL_CHAIN = 5
     NEW_RULE = 6
     NEW_SET = 9
     NEW_ELEMENTS = 12
@@ -111,6 +112,16 @@ def new_base_chain(table: str, name: str, *, type_: str, hook: int, priority: in
     """Make a chain that the kernel's hook calls; what it does not drop passes."""
     where = nested(4, number(1, hook), number(2, priority))
     return Message(_Kind.NEW_CHAIN, _CREATE, text(1, table) + text(3, name) + where + text(7, type_))
+
+
+def new_chain(table: str, name: str) -> Message:
+    """Make a chain that rules go to."""
+    return Message(_Kind.NEW_CHAIN, _CREATE, text(1, table) + text(3, name))
+
+
+def delete_chain(table: str, name: str) -> Message:
+    """Remove a chain with its rules."""
+    return Message(_Kind.DEL_CHAIN, 0, text(1, table) + text(3, name))
 
 
 def new_rule(table: str, chain: str, expressions: Iterable[bytes]) -> Message:

@@ -53,8 +53,10 @@ class Progress:
             if exchange.failed is None:
                 self._switch(hop, exchange, now)
             self._close(hop, exchange, now)
-        if exchange.closing is not None and exchange.closed is None and self._asking.close_tried(exchange):
-            exchange.closed = now
+        if exchange.closing is not None and exchange.closed is None:
+            settled = exchange.settling is not None and now >= exchange.settling
+            if settled or self._asking.close_tried(exchange):
+                exchange.closed = now
         due = exchange.next_send is not None and exchange.next_send <= now
         if exchange.closed is None and (exchange.fresh or due):
             self._asking.send_pending(hop, exchange, now)
@@ -211,7 +213,7 @@ class Progress:
 
     def grace(self, exchange: Exchange) -> int:
         """How long the first address is still accepted after both ends have switched, ns."""
-        return max(self._in.settings.grace, 2 * (exchange.rtt or 0))
+        return self._asking.grace(exchange)
 
     def wakes(self, hop: Hop, exchange: Exchange) -> Iterator[int]:
         """When something is due in an exchange that is not closed."""

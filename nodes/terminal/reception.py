@@ -197,7 +197,7 @@ class Reception:
         elif message.kind is Kind.SWITCH:
             self._second.take_switch(context, message, *addresses, carriage, now)
         else:
-            self._second.take_close(context, *addresses, carriage, now)
+            self._second.take_close(context, message, *addresses, carriage, now)
 
     def _partner_heard(self, pair: Pair, carriage: Carriage) -> None:
         pair.silent = False

@@ -1,9 +1,10 @@
 """The table that rewrites packets: chains and rules; what its maps hold is :mod:`.rewriting`. No I/O.
 
-Keys and data lie in the same registers. From and to ``retired`` addresses nothing comes in from the wire, and
-nothing but what is rewritten goes out; nothing goes out to ``gone`` ones, the retired addresses of partners.
-``sent`` and ``received`` learn the UDP flows and ICMPv6 echoes with ``partners``, of which no socket list has
-all.
+Keys and data lie in the same registers. What is in a map is rewritten and done with: for a stream as fast as
+it goes each further rule shows. Only a packet that is in none comes to what follows. From and to ``retired``
+addresses nothing else comes in from the wire or goes out; nothing goes out to ``gone`` ones, the retired
+addresses of partners. ``sent`` and ``received`` learn the UDP flows and ICMPv6 echoes with ``partners``, of
+which no socket list has all.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from nodes.terminal import nf_expressions as nf
-from nodes.terminal.actions import ICMPV6, UDP
+from nodes.terminal.actions import ICMPV6, TCP, UDP
 from nodes.terminal.nf_expressions import Base, Compare, Meta, Verdict
 from nodes.terminal.nf_tables import (
     Message,
     SetFlag,
+    delete_chain,
     delete_table,
     new_base_chain,
+    new_chain,
     new_rule,
     new_set,
     new_table,
@@ -39,6 +42,8 @@ from nodes.terminal.rewriting import (
 PRIORITY = -310
 """Before connection tracking (-200), after reassembly (-400)."""
 PREROUTING, OUTPUT = 0, 3
+INCOMING, OUTGOING = "incoming", "outgoing"
+LEARNING_IN, STAYING = "learning_in", "staying"
 RETIRED = "retired"
 REASSEMBLY = "reassembly"
 GONE = "gone"
@@ -63,12 +68,6 @@ _ADDRESSES, _PORTS, _PROTOCOL, _LABEL, _SPARE = 0, 8, 9, 9, 10
 
 def table() -> list[Message]:
     """The table anew, empty; one that is there goes, in the same moment."""
-    chains = {
-        "incoming": ("filter", PREROUTING, PRIORITY, _incoming()),
-        "outgoing": ("route", OUTPUT, PRIORITY, _outgoing()),
-        "learning_in": ("filter", PREROUTING, PRIORITY + 1, _learning(RECEIVED, partner_at=8)),
-        "learning_out": ("filter", OUTPUT, PRIORITY - 1, _learning(SENT, partner_at=24)),
-    }
     messages = [new_table(TABLE), delete_table(TABLE), new_table(TABLE)]
     messages += [new_set(TABLE, name, key=KEY, data=DATA) for name in MAPS]
     messages += [new_set(TABLE, CLOSED, key=KEY), new_set(TABLE, RETIRED, key=16)]
@@ -80,31 +79,39 @@ def table() -> list[Message]:
         new_set(TABLE, name, key=KEY, flags=SetFlag.DYNAMIC, size=MOST_LEARNED, timeout_ms=UDP_TIMEOUT_MS)
         for name in LEARNED
     ]
-    for name, (type_, hook, priority, _) in chains.items():
-        messages.append(new_base_chain(TABLE, name, type_=type_, hook=hook, priority=priority))
-    for name, (_, _, _, rules) in chains.items():
-        messages += [new_rule(TABLE, name, rule) for rule in rules]
-    return messages
+    messages += _chain(new_chain(TABLE, LEARNING_IN), LEARNING_IN, _learning(RECEIVED, partner_at=8))
+    messages += _chain(new_chain(TABLE, STAYING), STAYING, _staying())
+    incoming = new_base_chain(TABLE, INCOMING, type_="filter", hook=PREROUTING, priority=PRIORITY)
+    return [*messages, *_chain(incoming, INCOMING, _incoming()), *_outgoing_chain("filter")]
+
+
+def rerouting() -> list[Message]:
+    """From now on the kernel looks for another route once a packet has its addresses of the wire."""
+    return [delete_chain(TABLE, OUTGOING), *_outgoing_chain("route")]
+
+
+def _outgoing_chain(type_: str) -> list[Message]:
+    chain = new_base_chain(TABLE, OUTGOING, type_=type_, hook=OUTPUT, priority=PRIORITY)
+    return _chain(chain, OUTGOING, _outgoing())
+
+
+def _chain(new: Message, name: str, rules: Iterable[Sequence[bytes]]) -> list[Message]:
+    return [new, *(new_rule(TABLE, name, rule) for rule in rules)]
 
 
 def reassembly() -> list[Message]:
-    """A rule that no packet comes to, for which the kernel reassembles fragments before the table sees them.
+    """A chain that nothing calls, for whose rule the kernel reassembles fragments before the table sees them.
 
     A later fragment has no ports, so it would keep the addresses of the wire. Connection tracking would
     reassemble too, but look at every packet of the node; a rule for a transparent proxy does not.
     """
     never = [
-        nf.meta(Meta.INPUT_INTERFACE, 0),
-        nf.compare(0, Compare.EQUAL, nf.number_in_host_order(0)),
         nf.meta(Meta.TRANSPORT_PROTOCOL, 1),
         nf.compare(1, Compare.EQUAL, bytes([UDP])),
         nf.load(Base.TRANSPORT, 2, 2, 2),
         nf.proxied(2),
     ]
-    return [
-        new_base_chain(TABLE, REASSEMBLY, type_="filter", hook=PREROUTING, priority=PRIORITY),
-        new_rule(TABLE, REASSEMBLY, never),
-    ]
+    return [new_chain(TABLE, REASSEMBLY), new_rule(TABLE, REASSEMBLY, never)]
 
 
 def removed() -> list[Message]:
@@ -113,24 +120,33 @@ def removed() -> list[Message]:
 
 
 def _incoming() -> Iterable[Sequence[bytes]]:
+    yield [*_rewritten(TCP, IN), nf.verdict(Verdict.ACCEPT)]
+    yield [*_rewritten(UDP, IN), nf.go_to(LEARNING_IN)]
     yield _if_so(Meta.INPUT_INTERFACE, LOOPBACK_INDEX)
     for offset in (8, 24):
         yield [nf.load(Base.NETWORK, offset, 16, 0), nf.contained(RETIRED, 0), nf.verdict(Verdict.DROP)]
-    yield [*_flow(), nf.contained(CLOSED, _ADDRESSES), nf.verdict(Verdict.DROP)]
-    yield _rewritten(IN)
+    for protocol in (TCP, UDP):
+        yield [*_flow(protocol), nf.contained(CLOSED, _ADDRESSES), nf.verdict(Verdict.DROP)]
+    yield [*_is(TCP, _PROTOCOL), nf.verdict(Verdict.ACCEPT)]
+    yield [*_is(UDP, _PROTOCOL), nf.go_to(LEARNING_IN)]
     yield [*_echo(), nf.contained(CLOSED, _ADDRESSES), nf.verdict(Verdict.DROP)]
-    yield _rewritten_echo(IN)
+    yield [*_rewritten_echo(IN), nf.go_to(LEARNING_IN)]
     for quoted in _QUOTED:
         yield [*_error(quoted, ERROR_IN), nf.verdict(Verdict.ACCEPT)]
+    yield [*_is(ICMPV6, _PROTOCOL), nf.go_to(LEARNING_IN)]
 
 
 def _outgoing() -> Iterable[Sequence[bytes]]:
+    yield [*_rewritten(TCP, OUT), nf.verdict(Verdict.ACCEPT)]
+    yield [*_rewritten(TCP, OUT_LABELLED), *_FLOW_LABEL, nf.verdict(Verdict.ACCEPT)]
     yield _if_so(Meta.OUTPUT_INTERFACE, LOOPBACK_INDEX)
     yield _if_so(Meta.MARK, MESSAGE_MARK)
-    yield _rewritten(OUT)
-    yield _rewritten(OUT_LABELLED, *_FLOW_LABEL)
-    yield _rewritten_echo(OUT)
-    yield _rewritten_echo(OUT_LABELLED, *_FLOW_LABEL)
+    yield [*_is(TCP, _PROTOCOL), nf.go_to(STAYING)]
+    yield from _learning(SENT, partner_at=24)
+    yield [*_rewritten(UDP, OUT), nf.verdict(Verdict.ACCEPT)]
+    yield [*_rewritten(UDP, OUT_LABELLED), *_FLOW_LABEL, nf.verdict(Verdict.ACCEPT)]
+    yield [*_rewritten_echo(OUT), nf.verdict(Verdict.ACCEPT)]
+    yield [*_rewritten_echo(OUT_LABELLED), *_FLOW_LABEL, nf.verdict(Verdict.ACCEPT)]
     for quoted in _QUOTED:
         # The error comes from the address that the quoted packet went to, and goes to where that came from.
         addressed = [
@@ -138,6 +154,11 @@ def _outgoing() -> Iterable[Sequence[bytes]]:
             nf.store(Base.NETWORK, 24, 16, _ADDRESSES),
         ]
         yield [*_error(quoted, ERROR_OUT), *addressed, nf.verdict(Verdict.ACCEPT)]
+    yield [nf.go_to(STAYING)]
+
+
+def _staying() -> Iterable[Sequence[bytes]]:
+    """What goes out as it is."""
     yield [nf.load(Base.NETWORK, 8, 16, 0), nf.contained(RETIRED, 0), nf.verdict(Verdict.DROP)]
     yield [nf.load(Base.NETWORK, 24, 16, 0), nf.contained(GONE, 0), nf.verdict(Verdict.DROP)]
 
@@ -156,11 +177,17 @@ _FLOW_LABEL = (
 )
 
 
-def _flow() -> list[bytes]:
-    """The key of a packet of TCP or UDP; others of these protocols' numbers are in no map."""
+def _is(protocol: int, register: int) -> list[bytes]:
     return [
-        nf.meta(Meta.TRANSPORT_PROTOCOL, _PROTOCOL),
-        nf.compare(_PROTOCOL, Compare.LESS, bytes([ICMPV6])),
+        nf.meta(Meta.TRANSPORT_PROTOCOL, register),
+        nf.compare(register, Compare.EQUAL, bytes([protocol])),
+    ]
+
+
+def _flow(protocol: int) -> list[bytes]:
+    """The key of a packet of TCP or UDP."""
+    return [
+        *_is(protocol, _PROTOCOL),
         nf.load(Base.NETWORK, 8, 32, _ADDRESSES),
         nf.load(Base.TRANSPORT, 0, 4, _PORTS),
     ]
@@ -168,41 +195,30 @@ def _flow() -> list[bytes]:
 
 def _echo() -> list[bytes]:
     return [
-        *_is_icmpv6(_PROTOCOL),
+        *_is(ICMPV6, _PROTOCOL),
         *_is_echo(0),
         nf.load(Base.NETWORK, 8, 32, _ADDRESSES),
         nf.load(Base.TRANSPORT, 4, 2, _PORTS),
     ]
 
 
-def _rewritten(name: str, *also: bytes) -> list[bytes]:
+def _rewritten(protocol: int, name: str) -> list[bytes]:
     return [
-        *_flow(),
+        *_flow(protocol),
         nf.mapped(name, _ADDRESSES, _ADDRESSES),
         nf.store(Base.NETWORK, 8, 32, _ADDRESSES),
         nf.store(Base.TRANSPORT, 0, 4, _PORTS),
-        *also,
         nf.untracked(),
-        nf.verdict(Verdict.ACCEPT),
     ]
 
 
-def _rewritten_echo(name: str, *also: bytes) -> list[bytes]:
+def _rewritten_echo(name: str) -> list[bytes]:
     return [
         *_echo(),
         nf.mapped(name, _ADDRESSES, _ADDRESSES),
         nf.store(Base.NETWORK, 8, 32, _ADDRESSES),
         nf.store(Base.TRANSPORT, 4, 2, _PORTS),
-        *also,
         nf.untracked(),
-        nf.verdict(Verdict.ACCEPT),
-    ]
-
-
-def _is_icmpv6(register: int) -> list[bytes]:
-    return [
-        nf.meta(Meta.TRANSPORT_PROTOCOL, register),
-        nf.compare(register, Compare.EQUAL, bytes([ICMPV6])),
     ]
 
 
@@ -266,7 +282,7 @@ _QUOTED = (
 def _error(quoted: _Quoted, name: str) -> list[bytes]:
     """Rewrite what an error quotes, and correct the error's checksum; the quoted packet's is history."""
     return [
-        *_is_icmpv6(_SPARE),
+        *_is(ICMPV6, _SPARE),
         nf.load(Base.TRANSPORT, 0, 1, _SPARE),
         nf.compare(_SPARE, Compare.LESS, b"\x80"),
         *quoted.conditions,
@@ -282,17 +298,6 @@ def _error(quoted: _Quoted, name: str) -> list[bytes]:
 
 def _learning(name: str, *, partner_at: int) -> Iterable[Sequence[bytes]]:
     """Keys of packets as sockets know them: before the rewriting on the way out, behind it on the way in."""
-    partner = [nf.load(Base.NETWORK, partner_at, PREFIX, _ADDRESSES), nf.contained(PARTNERS, _ADDRESSES)]
-    yield [
-        nf.meta(Meta.TRANSPORT_PROTOCOL, _PROTOCOL),
-        nf.compare(_PROTOCOL, Compare.EQUAL, bytes([UDP])),
-        *partner,
-        nf.load(Base.NETWORK, 8, 32, _ADDRESSES),
-        nf.load(Base.TRANSPORT, 0, 4, _PORTS),
-        nf.learned(name, _ADDRESSES),
-    ]
-    yield [
-        *partner,
-        *_echo(),
-        nf.learned(name, _ADDRESSES, timeout_ms=ECHO_TIMEOUT_MS),
-    ]
+    partner = [nf.load(Base.NETWORK, partner_at, PREFIX, _SPARE), nf.contained(PARTNERS, _SPARE)]
+    yield [*_flow(UDP), *partner, nf.learned(name, _ADDRESSES)]
+    yield [*_echo(), *partner, nf.learned(name, _ADDRESSES, timeout_ms=ECHO_TIMEOUT_MS)]

@@ -15,6 +15,7 @@ from nodes.control.methods import Handler
 from nodes.role import NodeContext
 from nodes.terminal.daemon import HopDaemon
 from nodes.terminal.model import Hop, Hopped, Link, Pair, Schedule, SetPolicy, Status
+from nodes.terminal.state_file import StateFile
 
 STATE = "terminal.state"
 """In the node's run directory: what the next daemon takes up."""
@@ -50,9 +51,11 @@ async def play(context: NodeContext) -> AsyncIterator[Mapping[str, Handler]]:
         raise errors.UsageError(f"x-hopbed of a terminal: {error}") from None
     state = context.run_dir / STATE
     arguments = [f"--state={state}", *([f"--dad={options.dad}"] if options.dad else [])]
-    daemon = HopDaemon(context.publish, arguments)
-    if state.exists():  # an agent before this one had a daemon
-        daemon.want()
+    daemon = HopDaemon(context.publish, arguments, context.orders)
+    if not context.life:
+        StateFile(state).remove()  # whoever wrote it had another kernel's tables and sockets
+    elif state.exists():  # the agent that was killed had a daemon
+        daemon.want(again=True)
     context.publish("role.started", role="terminal")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(daemon.run)

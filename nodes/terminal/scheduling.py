@@ -205,6 +205,11 @@ class Schedule:
         if state.next_slot is not None and state.next_slot < now:
             state.next_slot = now
 
+    @property
+    def current(self) -> IPv6Address | None:
+        """The address that hops next."""
+        return self._at.current
+
     def status(self) -> dict[str, object]:
         """As JSON values."""
         plan = self._at.plan

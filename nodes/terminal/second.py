@@ -236,7 +236,13 @@ class SecondTerminal:
             )
 
     def take_close(
-        self, context: Context, source: IPv6Address, destination: IPv6Address, carriage: Carriage, now: int
+        self,
+        context: Context,
+        message: Message,
+        source: IPv6Address,
+        destination: IPv6Address,
+        carriage: Carriage,
+        now: int,
     ) -> None:
         """Forget the first address."""
         if source != context.second:
@@ -244,7 +250,15 @@ class SecondTerminal:
         self._end(context, now)
         # an answer goes only to where the partner is known to receive
         if context.validated:
-            self._send(context, Leg.SECOND, (destination, source), carriage, now, Kind.CLOSE)
+            self._send(
+                context,
+                Leg.SECOND,
+                (destination, source),
+                carriage,
+                now,
+                Kind.CLOSE,
+                answered=message.sequence,
+            )
 
     def _end(self, context: Context, now: int) -> None:
         if context.closed:

@@ -6,6 +6,7 @@ import msgspec
 
 from nodes import errors
 from nodes.terminal.actions import Carriage
+from nodes.terminal.header import ASKED
 from nodes.terminal.plan import NS_PER_MS, NS_PER_S
 
 
@@ -14,6 +15,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         carriage: how messages travel at first.
+        option_type: of the destination option that carries them.
         fallback: whether they travel by UDP too, once nothing came back by :attr:`Carriage.OPTION`.
         fallback_after: how long that takes.
         retry_least: a message is repeated after this time or up to ``retry_most``, by chance;
@@ -35,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     carriage: Carriage = Carriage.OPTION
+    option_type: int = ASKED
     fallback: bool = False
     fallback_after: int = 250 * NS_PER_MS
     retry_least: int = 10 * NS_PER_MS

@@ -12,8 +12,9 @@ from nodes.terminal.contexts import Context
 from nodes.terminal.hops import Hop
 from nodes.terminal.plan import HopPlan
 from nodes.terminal.services import Tracked
+from nodes.terminal.settings import Settings
 
-VERSION = 1
+VERSION = 2
 
 
 class ScheduleState(msgspec.Struct, kw_only=True):
@@ -49,6 +50,7 @@ class State(msgspec.Struct, kw_only=True):
 
     Attributes:
         version: of this format.
+        settings: that were in force.
         services: with their ends on the wire.
         hops: under way, as first terminal.
         leaving: addresses that are to be retired.
@@ -59,6 +61,7 @@ class State(msgspec.Struct, kw_only=True):
     """
 
     version: int = VERSION
+    settings: Settings
     services: list[Tracked]
     hops: list[Hop]
     leaving: list[IPv6Address]

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,7 +20,9 @@ from orchestrator.tasks import background
 
 FOLDER = "/run/hopbed-applications"
 """Where an application keeps what it needs: a node's /run is its own, and goes with it."""
-_LISTEN_TIMEOUT = 15.0
+PATIENCE = 60.0
+"""Seconds that an application has to come to its end once it was told to."""
+_BEGIN_TIMEOUT = 15.0
 _END_TIMEOUT = 5.0
 _LAST_WORDS = 8192
 
@@ -53,7 +55,7 @@ class Finding:
         expected, measured: for the verdict.
         passed: whether the application came through unharmed.
         figures: numbers by name.
-        start_ns, end_ns: when its client ran, CLOCK_MONOTONIC.
+        start_ns, end_ns: when it was under way, CLOCK_MONOTONIC.
     """
 
     name: str
@@ -80,23 +82,98 @@ Judge = Callable[[Ended], Finding]
 
 
 class Application:
-    """An application whose client is under way."""
+    """An application whose client runs: it begins, goes on until it is told to end, and ends.
+
+    Attributes:
+        name: of the application.
+        told: set when it is to come to its end.
+        ended: set when its client has.
+        begun_ns: when it was under way, CLOCK_MONOTONIC; None before.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.told = anyio.Event()
         self.ended = anyio.Event()
+        self.begun_ns: int | None = None
+        self._under_way = anyio.Event()
         self._finding: Finding | None = None
 
+    async def begun(self) -> None:
+        """Wait until it is under way: its connection carries data; or until it ended before that.
+
+        Raises:
+            NodeError: neither came.
+        """
+        with anyio.move_on_after(_BEGIN_TIMEOUT):
+            await self._under_way.wait()
+            return
+        raise errors.NodeError(f"{self.name} is not under way after {_BEGIN_TIMEOUT:g} s")
+
+    def finish(self) -> None:
+        """Let it come to its end; one that ends by itself is left to it."""
+        self.told.set()
+
     async def wait(self) -> Finding:
-        """Wait until the client ended by itself, and judge it."""
+        """Wait until the client ended, and judge it."""
         await self.ended.wait()
         assert self._finding is not None
         return self._finding
+
+    def begin(self) -> None:
+        """It is under way."""
+        if self.begun_ns is None:
+            self.begun_ns = time.monotonic_ns()
+        self._under_way.set()
 
     def conclude(self, finding: Finding) -> None:
         """The client ended."""
         self._finding = finding
         self.ended.set()
+        self._under_way.set()
+
+
+class Server:
+    """A server that listens."""
+
+    def __init__(self, process: anyio.abc.Process) -> None:
+        self._process = process
+        self._said = bytearray()
+        self._changed = anyio.Event()
+        self.ended = False
+
+    def hear(self, octets: bytes) -> None:
+        """It said this."""
+        self._said.extend(octets)
+        del self._said[:-_LAST_WORDS]
+        self._change()
+
+    def end(self) -> None:
+        """It says no more."""
+        self.ended = True
+        self._change()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def says(self, sign: str) -> bool:
+        """Wait until it said ``sign``; False where it ended without."""
+        while sign.encode() not in self._said:
+            if self.ended:
+                return False
+            await self._changed.wait()
+        return True
+
+    @property
+    def last_words(self) -> str:
+        """What it said last, on one line."""
+        return " ".join(bytes(self._said).decode(errors="replace").split())
+
+    async def close_input(self) -> None:
+        """End its standard input."""
+        if self._process.stdin is not None:
+            await self._process.stdin.aclose()
 
 
 def require(done: subprocess.CompletedProcess[bytes], node: Node, program: str, package: str) -> None:
@@ -123,7 +200,7 @@ async def check_program(node: Node, program: str, package: str) -> None:
 
 
 @asynccontextmanager
-async def listening(ends: Ends, name: str, argv: Sequence[str], sign: str) -> AsyncIterator[None]:
+async def listening(ends: Ends, name: str, argv: Sequence[str], sign: str) -> AsyncIterator[Server]:
     """A server that runs for the length of the context; within it it listens, as it said by ``sign``.
 
     Raises:
@@ -131,33 +208,29 @@ async def listening(ends: Ends, name: str, argv: Sequence[str], sign: str) -> As
     """
     process = await anyio.open_process(
         ends.runtime.command(ends.server.name, argv),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    heard = bytearray()
-    listens, ended = anyio.Event(), anyio.Event()
+    server = Server(process)
 
     async def hear() -> None:
         assert process.stdout is not None
         async for octets in process.stdout:
-            heard.extend(octets)
-            if sign.encode() in heard:
-                listens.set()
-            del heard[:-_LAST_WORDS]
-        ended.set()
-        listens.set()
+            server.hear(octets)
+        server.end()
 
     try:
         async with background() as tasks:
             tasks.start_soon(hear)
-            with anyio.move_on_after(_LISTEN_TIMEOUT):
-                await listens.wait()
-            if ended.is_set() or not listens.is_set():
-                said = " ".join(bytes(heard).decode(errors="replace").split())
-                raise errors.NodeError(f"{ends.server.name}: {name} does not listen: {said or 'no word'}")
-            yield
+            listens = False
+            with anyio.move_on_after(_BEGIN_TIMEOUT):
+                listens = await server.says(sign)
+            if not listens:
+                said = server.last_words or "no word"
+                raise errors.NodeError(f"{ends.server.name}: {name} does not listen: {said}")
+            yield server
     finally:
         await _end(process)
 
@@ -181,13 +254,18 @@ async def client(
     argv: Sequence[str],
     judge: Judge,
     *,
-    feed: Callable[[anyio.abc.ByteSendStream], Any] | None = None,
+    sign: bytes | None = None,
+    feed: Callable[[anyio.abc.ByteSendStream, Application], Awaitable[None]] | None = None,
+    patience: float = PATIENCE,
 ) -> AsyncIterator[Application]:
     """A client that is under way within the context; after it, it is gone, ended by itself or not.
 
     Args:
         judge: makes the finding of how it ended.
-        feed: an async function that writes to its standard input, which is closed when it returns.
+        sign: is in its output once it is under way; without one, the caller says so
+            (:meth:`Application.begin`).
+        feed: writes to its standard input, which is closed when this returns.
+        patience: seconds that it has to end once it was told to; it is ended after them.
     """
     application = Application(name)
     start_ns = time.monotonic_ns()
@@ -203,12 +281,20 @@ async def client(
     async def read(stream: anyio.abc.ByteReceiveStream, into: bytearray) -> None:
         async for octets in stream:
             into.extend(octets)
+            if sign is not None and application.begun_ns is None and sign in output:
+                application.begin()
 
     async def write(stream: anyio.abc.ByteSendStream) -> None:
         assert feed is not None
         with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-            await feed(stream)
+            await feed(stream, application)
         await stream.aclose()
+
+    async def lose_patience() -> None:
+        await application.told.wait()
+        await anyio.sleep(patience)
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
 
     async def follow() -> None:
         assert process.stdout is not None
@@ -218,14 +304,15 @@ async def client(
             reading.start_soon(read, process.stderr, said)
             if process.stdin is not None:
                 reading.start_soon(write, process.stdin)
-        status = await process.wait()
+            status = await process.wait()
+            application.told.set()  # nobody is left to feed
         application.conclude(
             judge(
                 Ended(
                     status=status,
                     output=bytes(output),
                     said=" ".join(said.decode(errors="replace").split())[-300:],
-                    start_ns=start_ns,
+                    start_ns=start_ns if application.begun_ns is None else application.begun_ns,
                     end_ns=time.monotonic_ns(),
                 )
             )
@@ -234,6 +321,12 @@ async def client(
     try:
         async with background() as tasks:
             tasks.start_soon(follow)
+            tasks.start_soon(lose_patience)
             yield application
     finally:
         await _end(process)
+
+
+async def until_told(stream: anyio.abc.ByteSendStream, application: Application) -> None:  # noqa: ARG001
+    """Feed nothing, and hold the client's standard input open until it is told to end."""
+    await application.told.wait()

@@ -13,26 +13,34 @@ from orchestrator.applications.application import (
     Ended,
     Ends,
     Finding,
+    Server,
     check_program,
     client,
     listening,
+    until_told,
 )
+from orchestrator.tasks import background
 
 PORT = 5201
 _NAME = "iperf3"
+_UNTIL_TOLD = """
+exec 3<&0
+{ cat /dev/zero & read -r _ <&3; kill $!; } | exec "$@" --time 0 --file /dev/stdin
+"""
+"""iperf3 sends what it reads, and comes to an orderly end with it: when the standard input of this ends."""
 
 
 @asynccontextmanager
 async def running(
     ends: Ends,
     *,
-    seconds: float,
+    seconds: float | None = None,
     bits_per_second: int | None = None,
     congestion: str | None = None,
     port: int = PORT,
     name: str = _NAME,
 ) -> AsyncIterator[Application]:
-    """Send for ``seconds`` within the context; as fast as it goes where no rate is given.
+    """Send for ``seconds`` within the context, or until told to end; as fast as it goes without a rate.
 
     Raises:
         MachineError: iperf3 is not there.
@@ -43,19 +51,32 @@ async def running(
     serve = ["iperf3", "--server", "--one-off", "--forceflush", "--port", str(port)]
     send = [
         *("iperf3", "--client", ends.address, "--port", str(port), "--json", "--interval", "1"),
-        *("--time", str(max(1, round(seconds))), "--bitrate", str(bits_per_second or 0)),
+        *("--bitrate", str(bits_per_second or 0)),
         *(["--congestion", congestion] if congestion is not None else []),
         *(["--bind", ends.source] if ends.source is not None else []),
     ]
+
+    if seconds is None:
+        argv, feed = ["bash", "-c", _UNTIL_TOLD, "bash", *send], until_told
+    else:
+        argv, feed = [*send, "--time", str(max(1, round(seconds)))], None
 
     def judge(ended: Ended) -> Finding:
         return _judge(ended, name)
 
     async with (
-        listening(ends, name, serve, "Server listening"),
-        client(ends, name, send, judge) as application,
+        listening(ends, name, serve, "Server listening") as server,
+        client(ends, name, argv, judge, feed=feed) as application,
+        background() as tasks,
     ):
+        tasks.start_soon(_follow, application, server)
         yield application
+
+
+async def _follow(application: Application, server: Server) -> None:
+    """It is under way once the server has the connection that carries the data."""
+    if await server.says(" connected to "):
+        application.begin()
 
 
 def _cpu_seconds(end: dict[str, Any]) -> float:

@@ -43,10 +43,8 @@ fi
 
 
 @asynccontextmanager
-async def running(
-    ends: Ends, *, seconds: float, interval: float = 0.02, port: int = PORT
-) -> AsyncIterator[Application]:
-    """A session within the context: a line each ``interval`` s for ``seconds``, and each comes back.
+async def running(ends: Ends, *, interval: float = 0.02, port: int = PORT) -> AsyncIterator[Application]:
+    """A session within the context: a line each ``interval`` s until told to end, and each comes back.
 
     Raises:
         MachineError: ssh or sshd is not there.
@@ -60,20 +58,23 @@ async def running(
     await ends.server.exec(["sh", "-c", _PREPARE], stdin=public)
     known = f"[{ends.address}]:{port} {host_key[0].decode()} {host_key[1].decode()}\n".encode()
     await ends.client.exec(["sh", "-c", f"cat >{_FOLDER}/known"], stdin=known)
-    count = max(1, round(seconds / interval))
+    count = 0
 
-    async def feed(stream: anyio.abc.ByteSendStream) -> None:
+    async def feed(stream: anyio.abc.ByteSendStream, application: Application) -> None:
+        nonlocal count
         start = anyio.current_time()
-        for number in range(count):
-            await anyio.sleep_until(start + number * interval)
-            await stream.send(_line(number))
+        while not application.told.is_set():
+            await stream.send(_line(count))
+            count += 1
+            with anyio.CancelScope(deadline=start + count * interval):
+                await application.told.wait()
 
     def judge(ended: Ended) -> Finding:
         return _judge(ended, count)
 
     async with (
         listening(ends, "sshd", _server(port), "Server listening"),
-        client(ends, _NAME, _client(ends, port), judge, feed=feed) as application,
+        client(ends, _NAME, _client(ends, port), judge, sign=_line(0), feed=feed) as application,
     ):
         yield application
 
@@ -116,7 +117,7 @@ def _line(number: int) -> bytes:
 def _judge(ended: Ended, count: int) -> Finding:
     lines = ended.output.splitlines(keepends=True)
     in_order = sum(line == _line(number) for number, line in enumerate(lines))
-    passed = ended.status == 0 and in_order == len(lines) == count
+    passed = ended.status == 0 and in_order == len(lines) == count > 0
     return Finding(
         name=_NAME,
         expected=f"each of {count} lines there and back, in order",

@@ -64,9 +64,10 @@ async def write_state(bed: Testbed, folder: Path) -> None:
 
 async def _node(bed: Testbed, node: Node, folder: Path) -> None:
     await _place(bed.runtime, node.name, folder)
-    if node.plan.role is RoleName.PEER:
+    if node.plan.role in (RoleName.PEER, RoleName.IKE):
         try:
-            sas = msgspec.json.format(msgspec.json.encode(await node.peer.list_sas()), indent=2).decode()
+            found = await node.tunnel_end.list_sas()
+            sas = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
         except (HopbedError, OSError) as error:
             sas = f"{type(error).__name__}: {error}"
         _append(folder / node.name, f"$ list-sas\n{sas}\n")

@@ -13,6 +13,7 @@ from orchestrator.cli.doctor import doctor
 from orchestrator.cli.fault import fault
 from orchestrator.cli.hop import hop
 from orchestrator.cli.impair import impair
+from orchestrator.cli.rekey import rekey
 from orchestrator.cli.scenario import ab, list_, run
 from orchestrator.cli.watch import watch
 
@@ -27,7 +28,7 @@ def hopbed() -> None:
     """
 
 
-_ON_A_RUN = (up, down, ps, watch, exec_, shell, capture, fault, impair, hop, break_)
+_ON_A_RUN = (up, down, ps, watch, exec_, shell, capture, fault, impair, hop, rekey, break_)
 _OF_SCENARIOS = (run, ab, demo, list_, replay, report, bundle, doctor)
 for _verb in (*_ON_A_RUN, *_OF_SCENARIOS):
     hopbed.add_command(_verb)

@@ -23,11 +23,14 @@ from orchestrator.image.content import (
     content_hash,
     sources,
     tag,
+    tag_of_content,
 )
 from orchestrator.image.wheels import wheels
 
 LAST_LINES = 30
 """Lines of a failed build that its error holds."""
+KEPT = 8
+"""Node images of a release that stay, the newest; they share all layers but that of the sources."""
 
 
 class State(enum.StrEnum):
@@ -40,16 +43,18 @@ class State(enum.StrEnum):
 
 def state(client: docker.DockerClient, release: str, root: Path = ROOT) -> State:
     """Whether the engine has the node image for ``release``, built from the sources as they are now."""
-    try:
-        image = client.images.get(tag(release))
-    except ImageNotFound:
-        return State.ABSENT
-    current = image.labels.get(CONTENT_LABEL) == content_hash(sources(root))
-    return State.CURRENT if current else State.STALE
+    for name, found in (
+        (tag_of_content(release, content_hash(sources(root))), State.CURRENT),
+        (tag(release), State.STALE),
+    ):
+        with contextlib.suppress(ImageNotFound):
+            client.images.get(name)
+            return found
+    return State.ABSENT
 
 
-def require(client: docker.DockerClient, name: str, root: Path = ROOT) -> None:
-    """Check that the engine has the image ``name``, and, if it is a node image of ours, that it is current.
+def require(client: docker.DockerClient, name: str, root: Path = ROOT) -> str:
+    """The name to run the image ``name`` by, which the engine has; a node image of ours is current.
 
     Raises:
         MachineError: it has not; the text holds the command that mends it.
@@ -60,11 +65,12 @@ def require(client: docker.DockerClient, name: str, root: Path = ROOT) -> None:
         why = "is not built" if found is State.ABSENT else "was built from other sources than these"
         if found is not State.CURRENT:
             raise errors.MachineError(f"the node image {name} {why}: run `make image RELEASE={release}`")
-        return
+        return tag_of_content(release, content_hash(sources(root)))
     try:
         client.images.get(name)
     except ImageNotFound:
         raise errors.MachineError(f"the engine has no image {name}: pull or build it first") from None
+    return name
 
 
 def build(
@@ -84,13 +90,14 @@ def build(
         return name
     base = base_image(client, release, say, fresh=fresh)
     content = sources(root)
+    of_content = tag_of_content(release, content_hash(content))
     say(f"building {name} from {base}")
     needed = wheels(release, client.version()["Arch"], root)
     stream = client.api.build(
         fileobj=io.BytesIO(build_context([*content, *needed])),
         custom_context=True,
         dockerfile=DOCKERFILE,
-        tag=name,
+        tag=of_content,
         buildargs={"BASE": base, "RELEASE": release},
         labels={CONTENT_LABEL: content_hash(content)},
         nocache=fresh,
@@ -99,7 +106,8 @@ def build(
         decode=True,
     )
     _follow(stream, name, say)
-    _remove_superseded(client)
+    client.images.get(of_content).tag(REPOSITORY, release)
+    _remove_superseded(client, release)
     say(f"{name} is built")
     return name
 
@@ -118,8 +126,16 @@ def _follow(stream: collections.abc.Iterable[dict[str, str]], name: str, say: Sa
         raise errors.MachineError(f"building {name} failed: {error}") from error
 
 
-def _remove_superseded(client: docker.DockerClient) -> None:
-    """Remove the node images that newer ones took the name from."""
-    for image in client.images.list(filters={"dangling": True, "label": CONTENT_LABEL}):
+def _remove_superseded(client: docker.DockerClient, release: str) -> None:
+    """Remove all but the newest node images: checkouts beside each other each have their own."""
+    images = [
+        image
+        for image in client.images.list(name=REPOSITORY, filters={"label": CONTENT_LABEL})
+        if any(name.startswith(tag(release)) for name in image.tags)
+    ]
+    images.sort(key=lambda image: str(image.attrs["Created"]), reverse=True)
+    dangling = client.images.list(filters={"dangling": True, "label": CONTENT_LABEL})
+    names = [name for image in images[KEPT:] for name in image.tags]
+    for name in [*names, *(str(image.id) for image in dangling)]:
         with contextlib.suppress(APIError):  # a container still runs it: the next build removes it
-            client.images.remove(str(image.id))
+            client.images.remove(name)

@@ -25,6 +25,7 @@ DOCKERFILE = "images/Dockerfile"
 LOCK = "images/requirements.lock"
 _FILES = (DOCKERFILE, LOCK, "images/hopbed-node", "images/install-packages.sh")
 _FOLDER = "nodes"
+_SHORT_HASH = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,17 @@ def tag(release: str) -> str:
     if release not in RELEASES:
         raise errors.ParameterError(f"no node image for Debian {release!r}; there are {', '.join(RELEASES)}")
     return f"{REPOSITORY}:{release}"
+
+
+def tag_of_content(release: str, content: str) -> str:
+    """The image's name for a Debian release and the :func:`content_hash` of what it is built from.
+
+    What runs is named so: the name without a hash follows whichever checkout of the machine built last.
+
+    Raises:
+        ParameterError: the image cannot be made of this release.
+    """
+    return f"{tag(release)}-{content[:_SHORT_HASH]}"
 
 
 def sources(root: Path = ROOT) -> list[Source]:

@@ -13,6 +13,7 @@ from orchestrator.evidence.read import ReadEvidence
 from orchestrator.report.assets import asset, policy
 from orchestrator.report.difference_section import Figure, differences
 from orchestrator.report.markup import Markup, join, json_script, tag, text
+from orchestrator.report.resource_curves import resource_curves
 from orchestrator.report.side import POINTS, side
 from orchestrator.report.verdict_section import VerdictSection
 
@@ -23,8 +24,9 @@ _PARTS = (
     (
         "timeline",
         "Timeline",
-        "Each flow's delay or rate, with interruptions as hatched bands; below, the SAs and addresses. Drag"
-        " to move, Ctrl and wheel or pinch to magnify, Shift and drag to select; or by keyboard: + − ← → 0.",
+        "Each flow's delay or rate, with interruptions as hatched bands and the hops of its ends as marks;"
+        " below, the hops with their phases, the SAs and the addresses. Drag to move, Ctrl and wheel or pinch"
+        " to magnify, Shift and drag to select; or by keyboard: + − ← → 0.",
     ),
     (
         "ladder",
@@ -101,6 +103,11 @@ def _page(
         navigation.append((name, heading))
     parts.append(_section("run", "What was run", "", _sides(labels, [_card(one.run()) for one in verdicts])))
     navigation.append(("run", "Run"))
+    curves = [resource_curves(evidence.events) for _, evidence, _ in runs]
+    if any(curves):
+        hint = "What each program and each node's kernel held at every look; what grew most stands first."
+        parts.append(_section("resources", "Resources", hint, _sides(labels, [_card(one) for one in curves])))
+        navigation.append(("resources", "Resources"))
     style, script = asset("report.css"), "\n".join(asset(f"{name}.js") for name in SCRIPTS)
     content = string.Template(asset("page.html")).substitute(
         policy=text(policy(style, script)),

@@ -16,6 +16,7 @@ from orchestrator.evidence.read import FlowLogs, ReadEvidence
 from orchestrator.evidence.verdict import FlowVerdict, Interruption
 from orchestrator.report.address_lines import address_lines
 from orchestrator.report.flow_track import flow_track
+from orchestrator.report.hop_lines import HopLine, hop_lines
 from orchestrator.report.ladder import IkeMessage, ike_messages
 from orchestrator.report.moments import Clock, Frames
 from orchestrator.report.nodes_seen import names_by_address
@@ -55,6 +56,7 @@ def side(evidence: ReadEvidence, *, label: str, points: int = POINTS) -> dict[st
         "flows": flows,
         "sas": _sas(sa_lines(evidence.events), matters, frames, headers, clock),
         "addresses": _addresses(evidence.events, clock),
+        "hops": _hops(hop_lines(evidence.events), matters, clock),
         "events": _events(evidence.events, matters, clock, frames),
     }
     return values | {"span": _span(values), "traffic": _traffic(flows)}
@@ -256,6 +258,25 @@ def _addresses(events: Sequence[Event], clock: Clock) -> dict[str, Any]:
             "valid": line.valid_s,
         }
         for line in lines[:MOST_LINES]
+    ]
+    return {"total": len(lines), "lines": shown}
+
+
+def _hops(lines: Sequence[HopLine], matters: Matters, clock: Clock) -> dict[str, Any]:
+    important = [bool(line.failed) or matters(clock.ms(line.start_ns)) for line in lines]
+    shown = [
+        {
+            "node": line.node,
+            "hop": line.number,
+            "first": line.first,
+            "second": line.second,
+            "start": clock.ms(line.start_ns),
+            "end": None if line.end_ns is None else clock.ms(line.end_ns),
+            "phases": {phase: round(ms, 3) for phase, ms in line.phases_ms.items()},
+            "outcomes": line.outcomes,
+            "failed": line.failed,
+        }
+        for line in (lines[index] for index in sample(important, MOST_LINES))
     ]
     return {"total": len(lines), "lines": shown}
 

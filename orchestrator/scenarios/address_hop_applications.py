@@ -25,7 +25,7 @@ def applications(
     stage: Stage, parameters: AddressHopScenario, first: ipaddress.IPv6Address
 ) -> list[AbstractAsyncContextManager[Application]]:
     """What was asked for, from the node whose address hops."""
-    bed, seconds = stage.bed, parameters.application_seconds
+    bed = stage.bed
     client, server = bed.node(MOVING), bed.node(partner_of(parameters))
     ends = Ends(
         runtime=bed.runtime,
@@ -37,9 +37,10 @@ def applications(
     steady = dataclasses.replace(ends, address=str(steady_address(bed.plan, server.name)), source=None)
     found: list[AbstractAsyncContextManager[Application]] = []
     if "icmpv6" in parameters.transports:
-        found.append(ping.running(ends, seconds=seconds))
+        found.append(ping.running(ends))
     if "curl" in parameters.applications:
-        found.append(curl.running(ends, octets=parameters.download * _MB, seconds=seconds))
+        octets, seconds = parameters.download * _MB, parameters.application_seconds
+        found.append(curl.running(ends, octets=octets, seconds=seconds))
     if "iperf3" in parameters.applications:
         for where, port, name in (
             (ends, iperf3.PORT, "iperf3"),
@@ -49,7 +50,6 @@ def applications(
             found.append(
                 iperf3.running(
                     where,
-                    seconds=seconds,
                     bits_per_second=rate,
                     congestion=parameters.congestion,
                     port=port,
@@ -57,7 +57,7 @@ def applications(
                 )
             )
     if "ssh" in parameters.applications:
-        found.append(ssh.running(ends, seconds=seconds))
+        found.append(ssh.running(ends))
     return found
 
 

@@ -14,7 +14,7 @@ _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, None: 1.0}
 _TRANSPORTS = ("udp", "tcp", "icmpv6")
 _APPLICATIONS = ("curl", "iperf3", "ssh")
 _ENDURANCE = 1.2
-"""Applications last so much longer than the hops, and as many seconds more as :data:`_MARGIN`."""
+"""A download is paced to last so much longer than the hops, and :data:`_MARGIN` seconds more."""
 _MARGIN = 3.0
 
 
@@ -155,5 +155,5 @@ class AddressHopScenario(Parameters):
 
     @property
     def application_seconds(self) -> float:
-        """How long an application is to last, so that every hop is within its life."""
+        """By which a download is paced; it ends, like every application, when the last hop is over."""
         return self.hopping_seconds * _ENDURANCE + _MARGIN

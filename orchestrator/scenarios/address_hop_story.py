@@ -47,12 +47,16 @@ async def play(stage: Stage, parameters: AddressHopScenario) -> None:
             running = [
                 await clients.enter_async_context(one) for one in applications(stage, parameters, began.first)
             ]
+            for application in running:
+                await application.begun()
             await anyio.sleep(_BEFORE)  # traffic before the first hop, so that a gap at it is seen
             if parameters.plain:
                 await link.take_plain_address(bed.node(HOST), bed.plan)
             await hop(stage, parameters, began)
-            findings = [await application.wait() for application in running]
             await anyio.sleep(_AFTER)  # and after the last one
+            for application in running:
+                application.finish()
+            findings = [await application.wait() for application in running]
             await scan.after()
         for name in hopping_nodes(parameters):
             await bed.node(name).terminal.stop()
@@ -82,14 +86,16 @@ async def pair(stage: Stage, parameters: AddressHopScenario) -> None:
         await far.terminal.policy(model.SetPolicy(silent=True))
 
 
-def schedule_of(stage: Stage, parameters: AddressHopScenario, first: ipaddress.IPv6Address) -> model.Schedule:
-    """The schedule as the terminal is told it."""
+def schedule_of(
+    stage: Stage, parameters: AddressHopScenario, first: ipaddress.IPv6Address, *, without_end: bool = False
+) -> model.Schedule:
+    """The schedule as the terminal is told it; ``without_end`` it hops until it is stopped."""
     prefixes = link.hop_prefixes(stage.bed.plan) if parameters.kind in ("prefix", "both") else ()
     by_router = parameters.kind == "ra"
     return model.Schedule(
         kind=parameters.kind,
         first=str(first),
-        hops=parameters.hops,
+        hops=None if without_end else parameters.hops,
         period=None if parameters.by_lifetimes else parameters.period,
         jitter=0.0 if parameters.by_lifetimes else parameters.jitter,
         preferred=None if by_router or parameters.preferred is None else int(parameters.preferred),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nodes import errors
-from orchestrator.scenarios import address_hop, ike_abnormality, rekey, sa_negotiation, tunnel
+from orchestrator.scenarios import address_hop, ike_abnormality, rekey, sa_negotiation, soak, tunnel
 from orchestrator.scenarios.scenario import Scenario
 
 SCENARIOS: Mapping[str, Scenario[Any]] = {
@@ -17,6 +17,7 @@ SCENARIOS: Mapping[str, Scenario[Any]] = {
         sa_negotiation.SCENARIO,
         ike_abnormality.SCENARIO,
         address_hop.SCENARIO,
+        soak.SCENARIO,
     )
 }
 

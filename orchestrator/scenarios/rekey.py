@@ -42,7 +42,7 @@ async def play(stage: Stage, parameters: RekeyScenario) -> None:
     async with stage.traffic(between.probes(stage, parameters)):
         for number in range(parameters.count):
             await anyio.sleep(parameters.interval)  # the schedule of the scenario, not a wait for something
-            await _rekey(stage, by=(between.INITIATOR, between.RESPONDER)[number % 2])
+            await rekey_once(stage, by=(between.INITIATOR, between.RESPONDER)[number % 2])
             rekeyed += 1
         await anyio.sleep(parameters.interval)
     stage.check(
@@ -52,7 +52,7 @@ async def play(stage: Stage, parameters: RekeyScenario) -> None:
         between.check_loss(stage, flow, at_most=parameters.at_most)
 
 
-async def _rekey(stage: Stage, *, by: str) -> None:
+async def rekey_once(stage: Stage, *, by: str) -> None:
     """Rekey the CHILD_SA from one side, and wait until the other side has the new one too."""
     other = between.RESPONDER if by == between.INITIATOR else between.INITIATOR
     since = len(stage.bed.events.past)

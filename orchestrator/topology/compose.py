@@ -83,7 +83,7 @@ def _trusted(image: str) -> str:
 
 Capability = Literal[
     "CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW",
-    "SETGID", "SETUID", "SYS_CHROOT",
+    "SETGID", "SETUID", "SYS_CHROOT", "SYS_NICE",
 ]  # fmt: skip
 """Those that nodes need; :data:`orchestrator.runtimes.docker.spec.CAPABILITIES` says what for."""
 

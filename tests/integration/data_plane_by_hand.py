@@ -35,13 +35,15 @@ def rewriting(said):
 def carry_out(plane, order):
     match order:
         case {"rewrite": said}:
-            plane.rewrite(map(rewriting, said))
+            plane.rewrite([rewriting(one) for one in said])
         case {"take_up": said}:
             plane.take_up(map(rewriting, said))
         case {"choose": [flows, addresses]}:
             plane.choose_from(frozenset(map(flow, flows)), frozenset(map(IPv6Address, addresses)))
         case {"learn": prefixes}:
             plane.learn_from(map(IPv6Network, prefixes))
+        case {"neighbours": prefixes}:
+            plane.neighbours_in(map(IPv6Network, prefixes))
         case {"retire": address}:
             plane.retire(IPv6Address(address))
         case {"release": address}:
@@ -58,6 +60,8 @@ def carry_out(plane, order):
         case {"mtu": [local, remote, mtu]}:
             with PathMtus() as mtus:
                 mtus.tell(path([[local, 0], [remote, 0]]), mtu)
+        case "reroute":
+            plane.reroute()
         case "remove":
             plane.remove()
     return None

@@ -68,6 +68,20 @@ async def test_both_are_inactive_after_an_abnormal_negotiation_and_mended_at_onc
         assert sides(bed, receiver)[-1] == ("receiver", "active", "mended")
 
 
+@pytest.mark.parametrize(("sender", "receiver"), [(A, ENDPOINT), (ENDPOINT, A)])
+async def test_a_sender_whose_first_message_was_refused_is_mended_at_once_too(runtime, sender, receiver):
+    async with guarded(runtime) as bed:
+        ends = loaded(bed, sender, receiver)
+        wrong = msgspec.structs.replace(ends.initiator, proposals=("aes256-sha256-modp2048",))
+        await bed.node(receiver).tunnel_end.load(ends.responder)
+        await bed.node(sender).tunnel_end.load(wrong)
+        with pytest.raises(errors.NegotiationError, match="the sender is inactive towards"):
+            await bed.node(sender).tunnel_end.initiate(CONNECTION, timeout=20)
+        await bed.node(sender).tunnel_end.load(ends.initiator)
+        await bed.node(sender).tunnel_end.initiate(CONNECTION, timeout=10)
+        assert sides(bed, receiver)[-1] == ("receiver", "active", "mended")
+
+
 async def test_rekeys_of_what_is_up_go_on_while_the_endpoint_begins_nothing_new(runtime):
     async with guarded(runtime) as bed:
         ends = await begin(bed, ENDPOINT, A)

@@ -1,6 +1,8 @@
 """A run that does not pass leaves one file for a bug report, without secrets."""
 
 import base64
+import dataclasses
+import json
 import tarfile
 
 import anyio
@@ -88,6 +90,31 @@ def test_a_run_that_breaks_down_leaves_one_too(tmp_path):
     with pytest.raises(NodeError, match="something broke"):
         anyio.run(run, asked(scenario(break_down), tmp_path / "e", "namespaces"), EventStream())
     assert '"state": "ESTABLISHED"' in packed(tmp_path / "e" / BUNDLE)["nodes/peer-a/state.txt"].decode()
+
+
+async def an_endpoint_negotiates_and_fails(stage, parameters):
+    bed, ends = stage.bed, ("peer-a", "endpoint")
+    both = tunnel.tunnel(
+        bed.plan, *ends, tunnel.credentials(bed.plan, ends, "psk"), tunnel.Settings(version=1)
+    )
+    await bed.node("endpoint").endpoint.load(both.responder)
+    await bed.node("peer-a").peer.load(both.initiator)
+    await bed.node("peer-a").peer.initiate(tunnel.CONNECTION, tunnel.CHILD)
+    stage.check("the sun rises", expected="in the west", measured="in the east", passed=False)
+
+
+def test_the_state_of_an_endpoint_has_its_sas_too(tmp_path, runtime, known_secret):
+    ends = ("peer-a", "endpoint")
+    story = dataclasses.replace(scenario(an_endpoint_negotiates_and_fails), nodes=ends, ends=ends)
+    anyio.run(run, asked(story, tmp_path / "e", runtime), EventStream())
+    found = packed(tmp_path / "e" / BUNDLE)
+    states = {node: found[f"nodes/{node}/state.txt"].decode().partition("$ list-sas\n")[2] for node in ends}
+    [[at_endpoint], [at_peer]] = (json.loads(states[node]) for node in reversed(ends))
+    assert at_endpoint["state"] == "ESTABLISHED"
+    assert {child["spi_in"] for child in at_endpoint["children"]} == {
+        child["spi_out"] for child in at_peer["children"]
+    }
+    assert SECRET.encode() not in b"".join(found.values())
 
 
 def test_a_run_that_passes_leaves_none(tmp_path):

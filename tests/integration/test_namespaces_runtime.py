@@ -106,10 +106,10 @@ async def test_no_address_is_tentative_once_the_testbed_is_up(dad):
         shown = json.loads(
             (await bed.node("node-0").exec(["ip", "-json", "-6", "addr", "show", "eth0"])).stdout
         )
-        addresses = [info for info in shown[0]["addr_info"] if info["scope"] == "global"]
-        assert len(addresses) == 1
-        assert not addresses[0].get("tentative") or addresses[0].get("optimistic")
-        assert bool(addresses[0].get("nodad")) == (dad is Dad.NODAD)
+        addresses = {info["scope"]: info for info in shown[0]["addr_info"]}
+        assert set(addresses) == {"global", "link"}
+        assert not any(info.get("tentative") for info in addresses.values())
+        assert bool(addresses["global"].get("nodad")) == (dad is Dad.NODAD)
 
 
 async def test_full_detection_finds_a_duplicate_address():

@@ -13,7 +13,7 @@ from docker.models.containers import Container
 
 from nodes import errors
 from orchestrator.image import State, connect, require, state
-from orchestrator.image.content import ROOT
+from orchestrator.image.content import CONTENT_LABEL, ROOT, content_hash, sources, tag_of_content
 
 pytestmark = pytest.mark.docker
 
@@ -40,13 +40,17 @@ def checkout(tmp_path: Path) -> Path:
 @pytest.fixture
 def plain_host(engine: docker.DockerClient) -> Iterator[Container]:
     container = engine.containers.run(IMAGE, ["host"], detach=True, init=True, network_mode="none")
+    while "sleep infinity" not in (row[-1] for row in container.top()["Processes"]):
+        pass  # the shell has not come so far: a signal now would find no trap
     yield container
     container.remove(force=True)
 
 
 def test_image_built_from_these_sources_is_current(engine: docker.DockerClient, checkout: Path):
     assert state(engine, "bookworm", checkout) is State.CURRENT
-    require(engine, IMAGE, checkout)
+    name = require(engine, IMAGE, checkout)
+    assert name == tag_of_content("bookworm", content_hash(sources(checkout)))
+    assert engine.images.get(name).labels[CONTENT_LABEL] == content_hash(sources(checkout))
 
 
 def test_image_is_stale_once_a_module_of_the_nodes_changed(engine: docker.DockerClient, checkout: Path):

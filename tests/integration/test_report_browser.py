@@ -46,6 +46,21 @@ def example(tmp_path_factory):
     return rendered(write_evidence(tmp_path_factory.mktemp("example") / "evidence"))
 
 
+@pytest.fixture(scope="module")
+def hopping(tmp_path_factory):
+    """A small folder with three hops of an end of its flow, the last of which came to nothing."""
+    events = [*EVENTS]
+    for number in (1, 2):
+        start = 400 * number
+        events.append(event(start, "peer-a", "hop.started", hop=number, first="fd00::1", second="fd00::2"))
+        phases = {"asked": 2, "prepared": 20.5, "switched": 30, "closed": 90}
+        closed = {"first": "fd00::1", "second": "fd00::2", "phases_ms": phases, "outcomes": {"hopped": 1}}
+        events.append(event(start + 90, "peer-a", "hop.closed", hop=number, **closed))
+    events.append(event(1300, "peer-a", "hop.started", hop=3, first="fd00::2", second="fd00::3"))
+    events.append(event(1320, "peer-a", "hop.failed", hop=3, first="fd00::2", reason="fd00::3 is in use"))
+    return rendered(write_evidence(tmp_path_factory.mktemp("hopping") / "evidence", events=events))
+
+
 def rendered(folder):
     (folder / "page.html").write_bytes(render(read_evidence(folder)))
     return folder
@@ -190,6 +205,20 @@ def test_faults_and_retransmissions_stand_in_their_place(desktop, example):
     assert "✕ drop" in desktop.texts(".message .badge")[0]
 
 
+def test_hops_stand_on_the_timeline_with_their_phases_and_on_the_flows_as_marks(desktop, hopping):
+    desktop.open(hopping / "page.html")
+    desktop.click("button[title='Show the whole run']")
+    assert desktop.errors == []
+    first, _, last = desktop.value(
+        "[...document.querySelectorAll('[data-hop] title')].map(e => e.textContent)"
+    )
+    assert first.startswith("Hop 1 of peer-a")
+    for told in ("fd00::1 → fd00::2", "prepared after 20.5 ms", "switched after 30.0 ms", "1 service hopped"):
+        assert told in first
+    assert "came to nothing: fd00::3 is in use" in last
+    assert desktop.value("document.querySelectorAll('.hop-mark').length") == 2
+
+
 def test_events_are_filtered_by_words_and_kinds(desktop, example):
     desktop.open(example / "page.html")
     assert len(desktop.texts(".event")) == len(EVENTS)
@@ -228,7 +257,7 @@ def test_it_is_light_or_dark_as_the_system_is_and_as_one_chooses(desktop, run):
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
-@pytest.mark.parametrize("which", ["run", "example"])
+@pytest.mark.parametrize("which", ["run", "example", "hopping"])
 def test_nothing_is_wider_than_the_window(desktop, which, width, request):
     folder = request.getfixturevalue(which)
     desktop.emulate(width=width, height=740, touch=width < 700)

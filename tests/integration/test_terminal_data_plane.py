@@ -1,6 +1,7 @@
 """The rewriting of packets in the kernel: live sockets keep their addresses while the wire carries others."""
 
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.root
 HERE = Path(__file__).parent
 A, B = ADDRESSES["a"], ADDRESSES["b"]
 A2, A3, B2 = "fd68:6f70:6264:1::a2", "fd68:6f70:6264:1::a3", "fd68:6f70:6264:1::b2"
+FAR, FAR2 = "fd00:9::b", "fd00:9::b2"
 TCP, UDP, ICMPV6 = 6, 17, 58
 
 
@@ -202,9 +204,12 @@ def rewrite(planes, one):
 @pytest.mark.parametrize(
     ("kind", "server", "protocol"), [("SOCK_DGRAM", UDP_SERVER, UDP), ("SOCK_STREAM", TCP_SERVER, TCP)]
 )
-def test_a_flow_goes_on_at_other_addresses_and_ports_of_both_ends(nodes, kind, server, protocol):
+@pytest.mark.parametrize("neighbours", [True, False])
+def test_a_flow_goes_on_at_other_addresses_and_ports_of_both_ends(nodes, kind, server, protocol, neighbours):
     with both(nodes) as planes, talk(nodes, "b", server) as service:
         assert service.hear() == "bound"
+        if neighbours:
+            tell_neighbours(planes)
         with talk(nodes, "a", CLIENT, kind, "-", 0, B) as client:
             port = client.hear().split()[1]
             assert client.ask("10") == f"{A} {port} 10"
@@ -222,6 +227,45 @@ def test_a_flow_goes_on_at_other_addresses_and_ports_of_both_ends(nodes, kind, s
             nodes.run("a", f"ip address del {A}/64 dev eth0")
             assert planes[0].tell({"retire": A}) is None
             assert client.ask("14") == f"{A} {port} 14"
+
+
+def tell_neighbours(planes):
+    for hand in planes:
+        assert hand.tell({"neighbours": ["fd68:6f70:6264:1::/64"]}) is None
+
+
+def test_packets_are_routed_anew_only_where_another_address_may_have_another_route(nodes):
+    def kind():
+        return re.search(r"type (\w+) hook output", nodes.run("a", "nft list chain ip6 hopbed_hop outgoing"))[
+            1
+        ]
+
+    with plane(nodes, "a") as a:
+        a.tell({"neighbours": ["fd68:6f70:6264:1::/64"]})
+        a.tell({"rewrite": [hopped(TCP, 5000, remote=B2), hopped(TCP, 5001, remote=FAR, own=(A, FAR))]})
+        assert kind() == "filter"
+        a.tell({"rewrite": [hopped(TCP, 5002, remote=B2, own=(A, FAR))]})
+        assert kind() == "route"
+
+
+def test_a_path_mtu_of_the_first_addresses_does_not_keep_packets_with_their_next_hop(nodes):
+    """The kernel's note of it names the first address as next hop, at which nobody is any more."""
+    with both(nodes) as planes, talk(nodes, "b", UDP_SERVER) as service:
+        assert service.hear() == "bound"
+        tell_neighbours(planes)
+        with talk(nodes, "a", CLIENT, "SOCK_DGRAM", A, 0, B) as client:
+            port = client.hear().split()[1]
+            rewrite(planes, hopped(UDP, int(port), remote=B2))
+            assert client.ask("10") == f"{A} {port} 10"
+            planes[0].tell({"mtu": [A, B, 1400]})
+            nodes.run("b", f"ip -6 route add local {B} dev lo table local")
+            nodes.run("b", f"ip address del {B}/64 dev eth0")
+            planes[1].tell({"retire": B})
+            planes[1].tell({"choose": [[[UDP, [B, 7000], [A, int(port)]]], [B, B2]]})
+            nodes.run("a", "ip -6 neigh flush dev eth0")
+            assert client.ask("11").endswith("timed out")
+            planes[0].tell("reroute")
+            assert client.ask("12") == f"{A} {port} 12"
 
 
 PING = """
@@ -298,9 +342,6 @@ def test_the_wire_bears_what_was_said_with_right_checksums(nodes, kind, server, 
     if not offload:  # else the interface computes it, for which this wire has none
         assert checksum_is_right(request)
         assert checksum_is_right(reply)
-
-
-FAR, FAR2 = "fd00:9::b", "fd00:9::b2"
 
 
 @contextmanager

@@ -203,7 +203,6 @@ async def test_second_addresses_that_are_in_use_already_are_an_event_and_the_fir
 
 
 @pytest.mark.parametrize("dad", [Dad.OPTIMISTIC, Dad.FULL])
-@pytest.mark.xfail(strict=False, reason="optimistic detection loses packets at times: open")
 async def test_a_hop_waits_for_duplicate_address_detection(dad):
     async with terminals(dad=dad) as bed:
         async with traffic(bed) as flows:

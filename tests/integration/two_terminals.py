@@ -104,6 +104,15 @@ async def kill_daemon(bed, node):
     return since
 
 
+async def kill_agent(bed, node):
+    """End the agent of a node at once, and return when its keeper knows."""
+    since = len(bed.events.past)
+    script = "for p in /proc/[0-9]*; do grep -qx agent $p/comm && kill -KILL ${p#/proc/}; done; true"
+    await bed.node(node).exec(["sh", "-c", script], check=False)
+    await bed.events.wait_for("agent.died", node=node, since=since, timeout=HEARD)
+    return since
+
+
 def other_prefixes(bed, count):
     """Prefixes of the run that no node is in."""
     run = ipaddress.IPv6Network((bed.node(A).address, 48), strict=False)

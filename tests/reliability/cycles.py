@@ -11,6 +11,7 @@ from pathlib import Path
 
 import anyio
 from resources import Sample, curves, sample, trends
+from table_in_docs import command_of, made_by, write_table
 
 from orchestrator.testbed import Testbed
 
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--runtime", choices=("namespaces", "docker"), default="namespaces")
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--out", type=Path, help="a folder for the samples and the curves")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     asked = parser.parse_args()
     samples = anyio.run(cycles, asked.runtime, asked.count)
     if asked.out is not None:
@@ -43,14 +45,18 @@ def main() -> None:
         (asked.out / "samples.json").write_text(json.dumps([one._asdict() for one in samples]))
         (asked.out / "curves.html").write_text(curves(samples, f"{asked.count} cycles in {asked.runtime}"))
     each = samples[-1].seconds / asked.count
-    print(f"{asked.count} cycles in {asked.runtime}, {each:.2f} s each\n")
-    print("| figure | first fifth | last fifth | peak | flat |\n|---|---|---|---|---|")
+    lines = [f"| {asked.count} cycles in {asked.runtime} | first fifth | last fifth | peak | flat |"]
+    lines.append("|---|---|---|---|---|")
     grown = False
     for trend in trends(samples):
         flat = trend.is_flat(tolerance=0.05, slack=_SLACK.get(trend.name, 0))
         grown |= not flat
         figures = f"{trend.first:g} | {trend.last:g} | {trend.peak:g}"
-        print(f"| {trend.name} | {figures} | {'yes' if flat else 'NO'} |")
+        lines.append(f"| {trend.name} | {figures} | {'yes' if flat else 'NO'} |")
+    lines += ["", f"{each:.2f} s each. {made_by(command_of('soak-cycles'))}"]
+    print("\n".join(lines))
+    if asked.write:
+        write_table(f"soak-cycles-{asked.runtime}", "\n".join(lines))
     sys.exit(grown)
 
 

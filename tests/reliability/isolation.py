@@ -13,6 +13,7 @@ from pathlib import Path
 
 from foreign import foreign_things, say
 from machine import HOPBED, ROOT, wait_until_gone
+from table_in_docs import command_of, made_by, write_table
 
 _RUN_ID = re.compile(r"testbed\.starting run ([0-9a-f]{8})")
 _GONE_WITHIN = 30.0
@@ -53,10 +54,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--scenario", default="tunnel")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     asked = parser.parse_args()
     runtimes = asked.runtime or ["namespaces", "docker"]
     found: list[str] = []
-    print("| runtime | rounds | at once | runs that passed | seconds a round |\n|---|---|---|---|---|")
+    lines = ["| runtime | rounds | at once | runs that passed | seconds a round |", "|---|---|---|---|---|"]
     with foreign_things(docker="docker" in runtimes) as told:
         before = say(told)
         for runtime in runtimes:
@@ -68,17 +70,20 @@ def main() -> None:
                 found += [f"{runtime}, round {number + 1}: {problem}" for problem in problems]
             took = (time.monotonic() - started) / asked.rounds
             runs = asked.rounds * asked.at_once
-            print(
-                f"| {runtime} | {asked.rounds} | {asked.at_once} | {runs - failed} of {runs} | {took:.1f} |",
-                flush=True,
-            )
+            row = f"| {runtime} | {asked.rounds} | {asked.at_once} | {runs - failed} of {runs} | {took:.1f} |"
+            lines.append(row)
+            print(row, file=sys.stderr, flush=True)
         after = say(told)
     found += [
         f"somebody else's {name} changed: {before[name]} > {after[name]}"
         for name in told
         if before[name] != after[name]
     ]
-    print(f"\nunchanged beside them: {', '.join(name for name in told if before[name] == after[name])}")
+    same = ", ".join(name for name in told if before[name] == after[name])
+    lines += ["", f"Unchanged beside them: {same}. {made_by(command_of('isolation'))}"]
+    print("\n".join(lines))
+    if asked.write:
+        write_table("isolation", "\n".join(lines))
     for problem in found:
         print(problem, file=sys.stderr)
     sys.exit(bool(found))

@@ -95,12 +95,14 @@ class Wire:
         self._traffic = None
         self.load(**(connection or {}))
 
-    def load(self, child=None, a=None, b=None, **settings):
-        """Load a connection at both ends; ``a`` and ``b`` are of that end alone."""
+    def load(self, child=None, a=None, b=None, only=None, **settings):
+        """Load a connection at both ends, or at ``only`` one; ``a`` and ``b`` are of that end alone."""
         for side, own, here, there, ts in (
             (self.a, a or {}, A, B, (INNER_A, INNER_B)),
             (self.b, b or {}, B, A, (INNER_B, INNER_A)),
         ):
+            if only not in (None, side):
+                continue
             own = dict(own)
             children = {"name": "inner", "local_ts": (ts[0],), "remote_ts": (ts[1],), "rekey_time": 0}
             children |= (child or {}) | own.pop("child", {})

@@ -177,6 +177,7 @@ class Node:
 
     def _deprecated(self, gone: IPv6Address) -> None:
         if gone in self.addresses:
+            self.addresses[gone]["deprecated"] = True
             self.tell(lambda now: self.core.address_deprecated(gone, now))
 
     def _expired(self, gone: IPv6Address) -> None:
@@ -197,6 +198,8 @@ class Node:
             self.core.pair(*pair)
         if self.on_snapshot:
             self.tell(lambda now: self.core.restore(self.on_snapshot, now))
+            there = {one: state.get("deprecated", False) for one, state in self.addresses.items()}
+            self.tell(lambda now: self.core.present(there, now))
         self.tell(lambda now: self.core.flows_changed(list(self.flows.values()), [], now))
 
     # services

@@ -127,3 +127,22 @@ def test_flights_are_bounded():
         flights.sent(header(number.to_bytes(8, "big")), NOW)
     assert not flights.has(bytes(8))
     assert flights.has(MOST.to_bytes(8, "big"))
+
+
+def test_what_goes_out_after_a_failure_does_not_take_it_back():
+    flights = Flights()
+    assert flights.sent(header(), NOW)
+    flights.landed(OURS, NOW, established=False)
+    assert flights.sent(header(exchange=5), NOW + 1)  # a DELETE, or that this node is mended
+    assert not flights.in_flight(OURS)
+    assert flights.find(B, OURS, bytes(8), NOW + JUST_NS + 1) is None
+
+
+def test_one_is_in_flight_until_it_has_come_to_its_end():
+    flights = Flights()
+    assert not flights.in_flight(OURS)
+    flights.sent(header(), NOW)
+    assert flights.in_flight(OURS)
+    flights.landed(OURS, NOW, established=False)
+    assert not flights.in_flight(OURS)
+    assert flights.has(OURS)

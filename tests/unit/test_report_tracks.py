@@ -10,6 +10,7 @@ from orchestrator.evidence.read import FlowLogs, read_evidence
 from orchestrator.evidence.verdict import Interruption
 from orchestrator.report.address_lines import address_lines
 from orchestrator.report.flow_track import BUCKETS, flow_track
+from orchestrator.report.hop_lines import hop_lines
 from orchestrator.report.moments import Frames
 from orchestrator.report.sa_lines import esp_by_spi, sa_lines
 
@@ -171,3 +172,48 @@ def test_the_packet_before_a_moment_and_those_of_a_time(tmp_path):
     assert frames.number_before(ORIGIN) == 0
     assert frames.numbers_within(ORIGIN + 20 * MS, ORIGIN + 150 * MS) == (3, 7)
     assert frames.numbers_within(ORIGIN + 200 * MS, ORIGIN + 300 * MS) is None
+
+
+PHASES = {
+    "asked": 2.0,
+    "answered": 6.5,
+    "prepared": 10.25,
+    "switched": 11.0,
+    "acknowledged": 13.5,
+    "closed": 41.0,
+}
+
+
+def hop_events(*, closed=True):
+    yield event(100, "terminal-a", "hop.started", hop=1, first="fd00::a", second="fd00::c")
+    yield event(104, "terminal-a", "hop.asked", hop=1, partner="terminal-b", services=4)
+    yield event(112, "terminal-a", "hop.prepared", hop=1, partner="terminal-b", services=4)
+    if closed:
+        data = {"phases_ms": PHASES, "outcomes": {"hopped": 4}, "first": "fd00::a", "second": "fd00::c"}
+        yield event(142, "terminal-a", "hop.closed", hop=1, **data)
+
+
+def test_a_closed_hop_has_the_phases_that_it_told_counted_from_its_own_beginning():
+    (line,) = hop_lines(hop_events())
+    assert (line.node, line.number, line.first, line.second) == ("terminal-a", 1, "fd00::a", "fd00::c")
+    assert line.phases_ms == PHASES
+    assert line.end_ns - line.start_ns == 41 * MS
+    assert line.outcomes == {"hopped": 4}
+
+
+def test_a_hop_that_was_not_closed_has_the_phases_that_it_came_to():
+    (line,) = hop_lines(hop_events(closed=False))
+    assert line.end_ns is None
+    assert line.phases_ms == {"asked": 4.0, "prepared": 12.0}
+
+
+def test_a_hop_that_came_to_nothing_says_why():
+    failed = event(120, "terminal-a", "hop.failed", hop=1, first="fd00::a", reason="the pool is exhausted")
+    (line,) = hop_lines([*hop_events(closed=False), failed])
+    assert line.failed == "the pool is exhausted"
+    assert line.end_ns == failed.time_ns
+
+
+def test_hops_of_two_nodes_with_one_number_are_two_hops():
+    other = event(101, "terminal-b", "hop.started", hop=1, first="fd00::b", second="fd00::d")
+    assert [line.node for line in hop_lines([*hop_events(), other])] == ["terminal-a", "terminal-b"]

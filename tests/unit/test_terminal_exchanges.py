@@ -8,6 +8,7 @@ from terminal_network import (
     Network,
     Node,
     S,
+    Sent,
     closed,
     hop,
     outcomes,
@@ -363,3 +364,30 @@ def test_udp_alone_carries_the_same_messages():
     network.run(S)
     assert outcomes(a) == {"hopped": 1}
     assert all(sent.carriage is Carriage.UDP for sent in network.sent)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_answer_comes_to_an_address_that_is_retired(seed):
+    """A partner that answers late answers each repetition, after hops that were quicker have closed too."""
+    network, a, b = terminals(seed)
+    network.service(a, b, 5000)
+    late: list[Kind] = []
+    arrive = network.arrive
+
+    def slow(sent: Sent) -> None:
+        gone = {data["first"] for data in a.of("hop.closed") if data["retired"]}
+        if str(sent.destination) in gone:
+            late.append(decode(sent.message).kind)
+        answers_close = sent.destination in b.addresses and decode(sent.message).kind is Kind.CLOSE
+        network.after(70 * MS if answers_close else 0, lambda: arrive(sent))
+
+    network.arrive = slow  # type: ignore[method-assign]
+    for count in range(4):
+        hop(a)
+        network.run(40 * MS)
+        assert len(a.of("hop.started")) == count + 1
+    network.run_until(closed(a, 4))
+    network.run(S)
+    assert outcomes(a) == {"hopped": 4}
+    assert kinds(network).count(Kind.CLOSE) > 16, "the closes were repeated"
+    assert not late

@@ -16,9 +16,11 @@ from terminal_network import (
 )
 
 from nodes import errors
+from nodes.terminal.actions import Carriage
 from nodes.terminal.core import Terminal
 from nodes.terminal.message import decode
 from nodes.terminal.plan import plan_of
+from nodes.terminal.settings import Settings
 
 
 @pytest.mark.parametrize("after_ms", range(0, 60, 4))
@@ -38,6 +40,21 @@ def test_an_agent_that_is_killed_in_the_middle_of_a_hop_takes_it_up_again(who, a
     assert outcomes(a) == {"hopped": 1}
     assert a.out(flows[0]).local.address == b.out(flows[1]).remote.address == a.current
     assert len(a.addresses) == 1
+
+
+@pytest.mark.parametrize("phase", ["asked", "answered", "prepared", "switched"])
+def test_time_that_passed_while_nobody_listened_is_no_silence_of_the_partner(phase):
+    network, a, b = terminals(rtt=10 * MS)
+    flows = network.service(a, b, 5000)
+    traffic(network, a, b, flows, 8 * S)
+    hop(a)
+    network.run_until(lambda: bool(a.of(f"hop.{phase}")))
+    a.kill()
+    network.run(4 * S)
+    a.restart()
+    network.run(6 * S)
+    assert outcomes(a) == {"hopped": 1}
+    assert not network.lost
 
 
 def test_after_a_restart_no_sequence_number_comes_again():
@@ -99,3 +116,34 @@ def test_a_snapshot_of_a_partner_that_is_no_longer_known_is_taken_back():
     network.run(5 * S)
     assert not a.core.status()["hops"]
     assert flows[0] in a.flows
+
+
+@pytest.mark.parametrize(("dead", "outcome"), [(1, "hopped"), (3, "refused"), (8, "refused")])
+def test_a_schedule_by_lifetimes_goes_on_after_a_restart_that_came_when_they_were_over(dead, outcome):
+    """Nobody heard the kernel's events: a service whose second address went too is kept on its first one."""
+    network, a, b = terminals()
+    flows = network.service(a, b, 5000)
+    plan = plan_of({"first": str(a.current), "preferred": 1, "valid": 2, "hops": 4})
+    a.tell(lambda now: a.core.schedule(plan, now))
+    network.run_until(lambda: len(a.of("hop.prepared")) == 1)
+    a.kill()
+    network.run(dead * S)
+    a.restart()
+    network.run(20 * S)
+    assert sum(kind == "hop.closed" for _, kind, _ in a.events) == 4
+    assert set(outcomes(a)) == {outcome}
+    assert a.out(flows[0]).local.address == b.out(flows[1]).remote.address
+    assert a.out(flows[0]).local.address in a.addresses
+
+
+def test_options_of_a_schedule_are_in_force_after_a_restart():
+    network, a, b = terminals()
+    network.service(a, b, 5000)
+    a.core.configure(Settings(carriage=Carriage.UDP, option_type=0x9E))
+    hop(a)
+    network.run(5 * MS)
+    a.kill()
+    a.restart()
+    assert a.core.settings == Settings(carriage=Carriage.UDP, option_type=0x9E)
+    network.run(S)
+    assert {sent.carriage for sent in network.sent} == {Carriage.UDP}

@@ -178,7 +178,7 @@ def test_a_run_may_take_some_of_the_nodes():
 @pytest.mark.parametrize(
     ("old", "new", "where"),
     [
-        ("cap_add: [CHOWN, ", "cap_add: [SYS_ADMIN, ", "services.terminal-a.cap_add.0"),
+        ("[CHOWN, ", "[SYS_ADMIN, ", "services.terminal-a.cap_add.0"),
         ("devices: [/dev/net/tun]", 'devices: ["/dev/sda"]', "services.peer-a.devices.0"),
         ("devices: [/dev/net/tun]", 'devices: ["/dev/net/tun:/dev/sda"]', "services.peer-a.devices.0"),
         ("init: true", "init: true\n  privileged: true", "services.terminal-a.privileged"),

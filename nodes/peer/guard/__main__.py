@@ -48,6 +48,7 @@ async def _obey(guard: Guard, machine: Machine, scope: anyio.CancelScope) -> Non
 
 
 async def _carry_out(guard: Guard, machine: Machine, order: AnyOrder) -> dict[str, Any]:
+    guard.catch_up()
     match order:
         case SetTiming():
             machine.configure(order.timing, order.partner)
@@ -56,7 +57,7 @@ async def _carry_out(guard: Guard, machine: Machine, order: AnyOrder) -> dict[st
         case Release():
             return {"activated": await guard.release(order.partner)}
         case Failed():
-            guard.failed(order.partner, order.reason, order.text)
+            guard.failed(order)
         case Tell():
             return {"partners": msgspec.to_builtins(guard.states())}
     return {}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import collections
 import contextlib
+from collections.abc import Iterable
 
 import anyio
 import anyio.abc
 import anyio.lowlevel
 
+from nodes.abnormality.failures import Due, Failures
 from nodes.abnormality.machine import Side
 from nodes.abnormality.message import MENDED, AbnormalInformation, parse
 from nodes.peer.guard.sightings import Flights
@@ -21,7 +23,6 @@ SENT, ACCEPTED, REFUSED = (f"abnormality.message.{what}" for what in ("sent", "a
 REFUSALS_TOGETHER = 1.0
 """Seconds of which the refused messages are told together."""
 MOST_STRANGE = 64
-MOST_FAILURES = 1024
 
 
 class Correspondence:
@@ -33,36 +34,31 @@ class Correspondence:
     Args:
         wire: the sockets.
         flights: the negotiations that this node began.
+        failures: those for which sides are inactive.
         silence: the states.
         say: puts an event on the stream.
         tasks: what is done a moment later.
     """
 
     def __init__(
-        self, wire: Wire, flights: Flights, silence: Silence, say: Publish, tasks: anyio.abc.TaskGroup
+        self,
+        wire: Wire,
+        flights: Flights,
+        failures: Failures[Header],
+        silence: Silence,
+        say: Publish,
+        tasks: anyio.abc.TaskGroup,
     ) -> None:
         self._wire = wire
         self._flights = flights
+        self._failures = failures
         self._silence = silence
         self._say = say
         self._tasks = tasks
         self._strange: collections.OrderedDict[str, Header] = collections.OrderedDict()
-        self._failures: collections.OrderedDict[tuple[str, Side], Header] = collections.OrderedDict()
         self._refused = 0
         self.failed_cookies, self.heard_of = anyio.create_memory_object_stream[tuple[bytes, bytes]](64)
         """Negotiations of this node's that its partner calls abnormal, for whoever ends them."""
-
-    def remember(self, partner: str, side: Side, header: Header, *, newly: bool) -> None:
-        """Keep the cookies of the negotiation for which a side is inactive, ``newly`` or since before."""
-        if newly:
-            self._failures.pop((partner, side), None)
-        self._failures.setdefault((partner, side), header)
-        if len(self._failures) > MOST_FAILURES:
-            self._failures.popitem(last=False)
-
-    def forget(self, partner: str, side: Side) -> None:
-        """Keep nothing of the negotiation for which a side was inactive before."""
-        self._failures.pop((partner, side), None)
 
     def tell(self, header: Header, reason: str) -> None:
         """Send a partner the message about a negotiation."""
@@ -72,12 +68,24 @@ class Correspondence:
         if self._wire.tell(header.ends, said):
             self._say(SENT, partner=header.ends.partner, reason=reason, **header_said(header))
 
-    def tell_mended(self, partner: str) -> bool:
-        """Tell a partner that his receiver need not wait; whether there is anything to tell."""
-        header = self._failures.pop((partner, Side.SENDER), None)
+    def settle(self, dues: Iterable[Due[Header]]) -> None:
+        """Do what follows, now that it is known under which cookies a negotiation failed."""
+        for side, partner, header in dues:
+            if side is Side.SENDER:
+                self.tell(header, MENDED)
+            elif self._silence.mended(partner):
+                self._say(ACCEPTED, partner=partner, reason=MENDED, **header_said(header))
+
+    def tell_again(self, partner: str) -> None:
+        """Tell a partner once more that this sender is mended: what was told before may be lost."""
+        header = self._failures.told(partner)
         if header is not None:
             self.tell(header, MENDED)
-        return header is not None
+
+    def catch_up(self) -> None:
+        """Take what has arrived by now."""
+        self._see_sent()
+        self._receive()
 
     def strange_header(self, partner: str) -> Header | None:
         """The header of a partner's last message that no daemon can parse; it is given once."""
@@ -99,7 +107,8 @@ class Correspondence:
 
     def _see_sent(self) -> None:
         for header in self._wire.sent():
-            self._flights.sent(header, now_ns())
+            if not self._flights.sent(header, now_ns()):
+                self._failures.answered(header.ends.partner, header.initiator_cookie)
 
     def _receive(self) -> None:
         for header in self._wire.received():
@@ -119,31 +128,25 @@ class Correspondence:
         self._see_sent()
         partner, cookies = header.ends.partner, (said.initiator_cookie, said.responder_cookie)
         flight = self._flights.find(partner, *cookies, now_ns())
-        if flight is None:
+        if flight is None or self._failures.is_settled(None, said.initiator_cookie):
             return False
         self._flights.landed(said.initiator_cookie, now_ns() if not flight.failed else 0, established=False)
         self._say(ACCEPTED, partner=partner, reason=said.reason, **header_said(header))
         newly = self._silence.abnormal(
             partner, Side.SENDER, said.reason, text="abnormal-information message", **header_said(header)
         )
-        self.remember(partner, Side.SENDER, header, newly=newly)
+        self.settle(self._failures.failed(partner, Side.SENDER, None, header, newly=newly))
         with contextlib.suppress(anyio.WouldBlock):  # charon forgets it by itself, later
             self.failed_cookies.send_nowait(cookies)
         return True
 
     def _mended(self, header: Header, said: AbnormalInformation) -> bool:
-        """Believe a partner who says that he is mended; whether this receiver waits for him."""
-        partner = header.ends.partner
-        failure = self._failures.get((partner, Side.RECEIVER))
-        if failure is None or failure.initiator_cookie != said.initiator_cookie:
-            return False
-        if any(said.responder_cookie) and failure.responder_cookie != said.responder_cookie:
-            return False
-        if not self._silence.mended(partner):
-            return False
-        del self._failures[(partner, Side.RECEIVER)]
-        self._say(ACCEPTED, partner=partner, reason=said.reason, **header_said(header))
-        return True
+        """Believe a partner who says that he is mended; whether it is of a negotiation with him."""
+        self._see_sent()
+        cookies = (said.initiator_cookie, said.responder_cookie)
+        dues = self._failures.mended_there(header.ends.partner, *cookies)
+        self.settle(dues or [])
+        return dues is not None
 
     async def _tell_refusals(self) -> None:
         await anyio.sleep(REFUSALS_TOGETHER)

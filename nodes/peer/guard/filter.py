@@ -30,7 +30,8 @@ MARK = 0x2BED
 NEGOTIATION = 600
 """Seconds for which the kernel remembers a negotiation that this node began."""
 STRANGERS_RATE, STRANGERS_BURST = 20, 100
-"""First messages, each second and at once, that charon gets to see from addresses that are no partners."""
+"""First messages, in a second and at once, that charon gets to see from addresses that are no partners,
+for each version of IKE: a flood of one does not hold back who speaks the other."""
 LONGEST_MS = 86_400_000
 HELD_BACK_MS = 300_000
 """For how long at most no other negotiation is begun beside one that the partner does not answer."""
@@ -77,13 +78,16 @@ def _chains(name: str, shift: int) -> str:
     response.
     """
     spi, no_responder = f"@th,{64 + shift},64", f"@th,{128 + shift},64 0"
-    first = f"{no_responder} @th,{208 + shift},8 {{ 2, 4, 34 }} @th,{216 + shift},8 & 0x20 == 0"
+    first_v1, first_v2, first = (
+        f"{no_responder} @th,{208 + shift},8 {{ {exchanges} }} @th,{216 + shift},8 & 0x20 == 0"
+        for exchanges in ("2, 4", "34", "2, 4, 34")
+    )
     ours = [
         f"@th,{208 + shift},8 {exchange} @th,{at + shift},16 {NOTIFY_TYPES[version]:#x} "
         f"@th,{magic + shift},64 0x{MAGIC.hex()} drop"
         for version, exchange, at, magic in ((1, 5, 368, 512), (2, 37, 336, 352))
     ]
-    strangers = f"limit rate over {STRANGERS_RATE}/second burst {STRANGERS_BURST} packets"
+    strangers = f"limit rate over {STRANGERS_RATE}/second burst {STRANGERS_BURST} packets counter"
     return f"""\
 chain {name}_in {{
         {ours[0]}
@@ -93,7 +97,8 @@ chain {name}_in {{
         {spi} @own accept
         {first} ip6 saddr @closed_{Side.RECEIVER} counter drop
         ip6 saddr @inactive_{Side.RECEIVER} counter drop
-        {first} ip6 saddr != @partners {strangers} drop
+        {first_v1} ip6 saddr != @partners {strangers} drop
+        {first_v2} ip6 saddr != @partners {strangers} drop
     }}
     chain {name}_out {{
         {spi} @carrying accept

@@ -11,16 +11,19 @@ import anyio
 import anyio.abc
 from anyio.streams.memory import MemoryObjectReceiveStream
 
+from nodes.abnormality.failures import Failures
 from nodes.abnormality.machine import Change, Machine, Reason, Side
+from nodes.abnormality.message import HEAD_START
 from nodes.abnormality.model import PartnerState
 from nodes.peer.guard.correspondence import Correspondence
 from nodes.peer.guard.evidence import Evidence, Recogniser
 from nodes.peer.guard.nft import Nft
+from nodes.peer.guard.orders import Failed
 from nodes.peer.guard.sightings import Flights, Sighting, Sightings
-from nodes.peer.guard.silence import LATE, Silence, now_ns
+from nodes.peer.guard.silence import Silence, now_ns
 from nodes.peer.guard.told import header_said, sa_said
-from nodes.peer.guard.wire import Wire
-from nodes.peer.messages import Message, ike_sa, listed_sas, sections
+from nodes.peer.guard.wire import Header, Wire
+from nodes.peer.messages import Message, ike_sa, listed_sas, log_line, sections
 from nodes.peer.model import IkeSa
 from nodes.peer.vici_client import CommandFailed, ViciClient, ViciEvent
 from nodes.role import Publish
@@ -65,8 +68,9 @@ class Guard:
         self._recogniser = Recogniser()
         self._sightings = Sightings()
         self._flights = Flights()
+        self._failures: Failures[Header] = Failures()
         self._silence = Silence(machine, nft, saved, say, tasks)
-        self._letters = Correspondence(wire, self._flights, self._silence, say, tasks)
+        self._letters = Correspondence(wire, self._flights, self._failures, self._silence, say, tasks)
         self._seen = anyio.Event()
         self._look = anyio.Event()
 
@@ -103,19 +107,40 @@ class Guard:
         await self._tell_mended(changes)
         return len(changes)
 
-    def failed(self, partner: str, reason: str, text: str) -> None:
+    def failed(self, told: Failed) -> None:
         """A negotiation that this node began with a partner has failed."""
-        if self._silence.abnormal(partner, Side.SENDER, reason, text=text):
-            self._letters.forget(partner, Side.SENDER)  # its cookies are in what charon says meanwhile
+        sighting = self._sightings.of(told.ike_id)
+        evidence = Evidence(told.reason, Side.SENDER, True, told.text, told.ike_id)
+        self._judge(told.partner, Side.SENDER, evidence, None if sighting is None else sighting.header)
+
+    def catch_up(self) -> None:
+        """Take what has come from the partners by now."""
+        self._letters.catch_up()
 
     def states(self) -> list[PartnerState]:
         """What is remembered."""
         return self._silence.states()
 
     async def _tell_mended(self, changes: list[Change]) -> None:
-        told = [self._letters.tell_mended(change.partner) for change in changes if change.side is Side.SENDER]
-        if any(told):
-            await anyio.sleep(LATE)  # the partner's guard has to act before our first message arrives
+        told = False
+        for change in changes:
+            if change.side is Side.RECEIVER:
+                self._failures.settle(change.partner, change.side)
+                continue
+            dues = self._failures.mended_here(change.partner)
+            self._letters.settle(dues)
+            told = told or bool(dues) or await self._identified(change.partner)
+        if told:
+            await anyio.sleep(HEAD_START)
+
+    async def _identified(self, partner: str) -> bool:
+        """Wait until this sender has told that it is mended; whether it had to, and could."""
+        if not self._failures.owes(partner):
+            return False
+        with anyio.move_on_after(PATIENCE):
+            while self._failures.owes(partner):
+                await self._sighted()
+        return not self._failures.owes(partner)
 
     # what charon says
 
@@ -135,11 +160,11 @@ class Guard:
                 self._silence.let_begin(sa.remote_address)
             self._flights.landed(bytes.fromhex(sa.initiator_spi), now_ns(), established=up)
         elif up:
+            self._failures.succeeded(sa.remote_address)
             self._silence.succeeded(sa.remote_address)
 
     def _read(self, message: Message) -> None:
-        text = message["msg"]
-        ike_id = int(message["ikesa-uniqueid"]) if "ikesa-uniqueid" in message else None
+        text, ike_id = log_line(message)
         if ike_id is not None:
             self._sightings.read(text, ike_id)
             self._seen.set()
@@ -159,11 +184,14 @@ class Guard:
         sighting = self._sightings.of(ike_id)
         if sighting is None or sighting.header is None or not sighting.began:
             return
-        if self._flights.has(sighting.header.initiator_cookie) and _is_address(sighting.ends.partner):
+        if self._flights.in_flight(sighting.header.initiator_cookie) and _is_address(sighting.ends.partner):
             self._silence.hold_back(sighting.ends.partner)
+            self._letters.tell_again(sighting.ends.partner)
 
     def _sight(self, sa: IkeSa) -> Sighting:
         sighting = self._sightings.told(sa)
+        if sighting.header is not None:
+            self._letters.settle(self._failures.identified(sa.unique_id, sighting.header))
         self._seen.set()
         return sighting
 
@@ -175,12 +203,27 @@ class Guard:
         header = self._letters.strange_header(partner)
         if header is not None and self._flights.has(header.initiator_cookie):
             return  # an answer to a negotiation of our own
+        if header is not None and self._failures.is_settled(None, header.initiator_cookie):
+            return  # it was repeated, or came late
+        newly = self._judge(partner, Side.RECEIVER, evidence, header)
+        if newly and header is not None and partner in self._silence.partners:
+            self._letters.tell(header, evidence.reason)
+
+    def _judge(
+        self,
+        partner: str,
+        side: Side,
+        evidence: Evidence,
+        header: Header | None,
+        until: anyio.Event | None = None,
+    ) -> bool:
+        """Hold a failed negotiation against the partner; whether the side was active until now."""
         about = {} if header is None else header_said(header)
-        newly = self._silence.abnormal(partner, Side.RECEIVER, evidence.reason, text=evidence.text, **about)
-        if newly and header is not None:
-            self._letters.remember(partner, Side.RECEIVER, header, newly=True)
-            if partner in self._silence.partners:
-                self._letters.tell(header, evidence.reason)
+        newly = self._silence.abnormal(
+            partner, side, evidence.reason, until=until, text=evidence.text, **about
+        )
+        self._letters.settle(self._failures.failed(partner, side, evidence.ike_id, header, newly=newly))
+        return newly
 
     async def _abnormal(self, evidence: Evidence, ike_id: int) -> None:
         sighting = self._sightings.of(ike_id)
@@ -188,36 +231,22 @@ class Guard:
             sighting = await self._patiently(ike_id)
         if sighting is None or not _is_address(sighting.ends.partner):
             return
-        partner = sighting.ends.partner
+        partner, header = sighting.ends.partner, sighting.header
         side = evidence.side or (Side.SENDER if sighting.began else Side.RECEIVER)
-        about = {} if sighting.header is None else header_said(sighting.header)
         ended = anyio.Event()
-        newly = self._silence.abnormal(
-            partner, side, evidence.reason, until=ended, text=evidence.text, **about
-        )
-        sas = await self._sas({"ike-id": str(ike_id)})
-        header = self._sight(sas[0]).header if sas else sighting.header
-        if header is not None:
-            self._letters.remember(partner, side, header, newly=newly)
-        else:  # it was over too soon to be asked for; its end tells its cookies
-            if newly:
-                self._letters.forget(partner, side)
-            self._tasks.start_soon(self._remember_late, partner, side, ike_id)
-        for sa in sas:
-            if sa.children:
-                continue  # it carries a tunnel, which has nothing to do with it
-            if header is not None and side is Side.RECEIVER and not evidence.readable:
+        settled = self._failures.is_settled(ike_id, None if header is None else header.initiator_cookie)
+        if not settled:
+            self._judge(partner, side, evidence, header, ended)
+        for sa in await self._sas({"ike-id": str(ike_id)}):
+            header = self._sight(sa).header
+            if sa.children:  # it carries a tunnel, which has nothing to do with it
+                if settled:
+                    self._judge(partner, side, evidence, header, ended)
+                continue
+            if header is not None and side is Side.RECEIVER and not (evidence.readable or settled):
                 self._letters.tell(header, evidence.reason)
             await self._cut(sa)
         ended.set()
-
-    async def _remember_late(self, partner: str, side: Side, ike_id: int) -> None:
-        with anyio.move_on_after(PATIENCE):
-            while (sighting := self._sightings.of(ike_id)) is None or sighting.header is None:
-                if self._seen.is_set():
-                    self._seen = anyio.Event()
-                await self._seen.wait()
-            self._letters.remember(partner, side, sighting.header, newly=False)
 
     async def _patiently(self, ike_id: int) -> Sighting | None:
         """What is seen of an IKE SA once VICI has delivered what charon said before."""
@@ -225,11 +254,15 @@ class Guard:
             for sa in await self._sas({"ike-id": str(ike_id)}):
                 return self._sight(sa)
             while (sighting := self._sightings.of(ike_id)) is None:
-                if self._seen.is_set():  # others may wait for the same
-                    self._seen = anyio.Event()
-                await self._seen.wait()
+                await self._sighted()
             return sighting
         return None
+
+    async def _sighted(self) -> None:
+        """Wait until more is seen of any IKE SA."""
+        if self._seen.is_set():  # others may wait for the same
+            self._seen = anyio.Event()
+        await self._seen.wait()
 
     async def _begun(self, ike_id: int) -> None:
         """Charon has just begun a negotiation; one with an inactive partner ends here."""

@@ -58,11 +58,12 @@ class Release(Order, frozen=True, kw_only=True, tag="release"):
 
 
 class Failed(Order, frozen=True, kw_only=True, tag="failed"):
-    """Charon has told the agent that a negotiation which it began failed."""
+    """Charon has told the agent that a negotiation which it began failed; ``ike_id``: the IKE SA's."""
 
     partner: str
     reason: str
     text: str
+    ike_id: int | None = None
 
 
 class Tell(Order, frozen=True, kw_only=True, tag="tell"):

@@ -109,12 +109,15 @@ class Flights:
     def __init__(self) -> None:
         self._flights: OrderedDict[bytes, Flight] = OrderedDict()
 
-    def sent(self, header: Header, now_ns: int) -> None:
-        """A message went out."""
+    def sent(self, header: Header, now_ns: int) -> bool:
+        """A message went out; whether it is of a negotiation that this node began, of late."""
         cookie = header.initiator_cookie
-        if cookie not in self._flights and not _is_first(header):
-            return
-        self._keep(Flight(header.ends.partner, cookie, header.responder_cookie, now_ns))
+        before = self._flights.get(cookie)
+        if before is None and not _is_first(header):
+            return False
+        if before is None or not before.failed:  # what goes out after the end is about the end
+            self._keep(Flight(header.ends.partner, cookie, header.responder_cookie, now_ns))
+        return True
 
     def began(self, sa: IkeSa, now_ns: int) -> None:
         """Charon says that it is negotiating."""
@@ -129,6 +132,11 @@ class Flights:
             del self._flights[initiator_cookie]
         elif flight is not None:
             self._keep(flight._replace(last_ns=now_ns, failed=True))
+
+    def in_flight(self, initiator_cookie: bytes) -> bool:
+        """Whether this node is negotiating with this cookie."""
+        flight = self._flights.get(initiator_cookie)
+        return flight is not None and not flight.failed
 
     def has(self, initiator_cookie: bytes) -> bool:
         """Whether this node began a negotiation with this cookie, of late."""

@@ -4,7 +4,7 @@ const LEFT = 52, RIGHT = 8, AXIS = 20, NAME = 18, GAP = 6;
 
 function timeline(side, view, settings) {
   const tracks = [eventTrack(side), ikeTrack(side), ...side.flows.map((flow) => flowTrack(side, flow, settings)),
-    ...saTracks(side), ...addressTracks(side)].filter(Boolean);
+    ...hopTracks(side), ...saTracks(side), ...addressTracks(side)].filter(Boolean);
   const height = AXIS + tracks.reduce((sum, track) => sum + NAME + track.height + GAP, 0);
   const drawing = svg("svg", { height, role: "img", "aria-label": described(side) });
   const chart = el("div", { class: "chart", tabindex: 0, role: "group", "aria-roledescription": "timeline", "data-chart": side.label,
@@ -81,7 +81,7 @@ function definitions(index, width, height) {
 
 function described(side) {
   const flows = side.flows.map((flow) => `${flow.name}: ${count(flow.lostTotal ?? 0)} of ${count(flow.sent ?? 0)} lost, ${many(flow.total, "interruption")}`);
-  return `Timeline of ${side.label}. ${flows.join("; ") || "No flows"}. ${many(side.sas.total, "SA")}, ${many(side.ladder.total, "IKE message")}. The tables of this page say the same in words.`;
+  return `Timeline of ${side.label}. ${flows.join("; ") || "No flows"}. ${many(side.hops.total, "hop")}, ${many(side.sas.total, "SA")}, ${many(side.ladder.total, "IKE message")}. The tables of this page say the same in words.`;
 }
 
 function toolbar(view, settings, where) {

@@ -151,6 +151,7 @@ function flowTrack(side, flow, settings) {
       if (width > label.length * 6.4 + 8) d.add(svg("text", { x: Math.max(x, d.x(d.from)) + 5, y: 12, class: "tell" }, label));
     }
     (settings.what === "rate" ? drawRate : drawDelay)(d, track);
+    hopMarks(d, side, flow);
     for (const [from, to, n] of track.losses) {
       if (to < d.from || from > d.to) continue;
       d.add(svg("rect", { x: d.x(from) - 0.75, y: PLOT - 5, width: Math.max(d.x(to) - d.x(from), 0) + 1.5, height: 5, class: "lost" },
@@ -230,6 +231,65 @@ function saTracks(side) {
     }
     barText(d, child ? `${line.name} ${line.in}` : `IKE SA ${line.name}`, box);
   }));
+}
+
+const switchedAt = (hop) => hop.phases.switched === undefined ? null : hop.start + hop.phases.switched;
+
+/* On a flow, the moments in which an address of one of its ends changed: small marks, one in a place. */
+function hopMarks(d, side, flow) {
+  let before = -Infinity;
+  for (const hop of side.hops.lines) {
+    const t = switchedAt(hop);
+    if (t === null || t < d.from || t > d.to || ![flow.source, flow.destination].includes(hop.node)) continue;
+    const x = d.x(t);
+    if (Math.abs(x - before) < 3) continue;
+    d.add(svg("path", { d: `M${x - 4},0 H${x + 4} L${x},7 Z`, class: "hop-mark" }, svg("title", {}, hopTold(hop, d.width))));
+    if (Math.abs(x - before) >= 12) d.add(svg("line", { x1: x, x2: x, y1: 7, y2: PLOT, class: "hop-line" }));  /* many lines would hide the flow */
+    before = x;
+  }
+}
+
+function hopTold(hop, width) {
+  const phases = Object.entries(hop.phases).map(([phase, ms]) => `${phase} after ${lasting(ms)}`);
+  const services = Object.entries(hop.outcomes).map(([outcome, n]) => `${many(n, "service")} ${outcome}`);
+  return [`Hop ${hop.hop} of ${hop.node} at ${seconds(hop.start, width)}`, `${hop.first} → ${hop.second}`, ...phases, ...services,
+    hop.failed && `came to nothing: ${hop.failed}`].filter(Boolean).join("\n");
+}
+
+/* A bar from a hop's beginning to its close: faint until the backup session stands, plain until the switch, solid after it. */
+function drawHop(d, hop, box, end) {
+  const at = (phase) => hop.phases[phase] === undefined ? null : hop.start + hop.phases[phase];
+  const prepared = at("prepared"), switched = switchedAt(hop);
+  const spans = [["asking", hop.start, prepared ?? end], ["prepared", prepared, switched ?? end], ["switched", switched, end]];
+  const parts = [svg("rect", { ...box, rx: 3, class: `hop${hop.failed ? " failed" : ""}${hop.end === null ? " open" : ""}` })];
+  for (const [phase, since, until] of spans) {
+    if (since === null) continue;
+    const x = Math.max(d.x(since), box.x), width = Math.min(d.x(until), box.x + box.width) - x;
+    if (width > 0) parts.push(svg("rect", { x, y: box.y, width, height: box.height, rx: 3, class: `hop-part ${phase}` }));
+  }
+  if (switched !== null && switched >= d.from && switched <= d.to && box.width > 8) {
+    const x = d.x(switched);
+    parts.push(svg("line", { x1: x, x2: x, y1: box.y - 2, y2: box.y + box.height + 2, class: "hop-switch" }));
+  }
+  d.add(svg("g", { "data-hop": hop.hop }, ...parts, svg("title", {}, hopTold(hop, d.width))));
+  barText(d, `${hop.hop}`, box);
+}
+
+function hopTracks(side) {
+  const end = side.span[1];
+  const nodes = [...new Set(side.hops.lines.map((hop) => hop.node))].sort();
+  return nodes.map((node) => {
+    const lines = side.hops.lines.filter((hop) => hop.node === node);
+    const from = (hop) => hop.start, to = (hop) => hop.end ?? end;
+    const closed = lines.filter((hop) => hop.phases.closed !== undefined).map((hop) => hop.phases.closed).sort((a, b) => a - b);
+    const note = [many(lines.length, "hop"), closed.length && `closed after ${lasting(closed[closed.length >> 1])}, median`, leftOut(side.hops)].filter(Boolean).join(" · ");
+    const track = barTrack(`Hops of ${node}`, note, lines, from, to, (d, hop, box) => drawHop(d, hop, box, to(hop)));
+    track.at = (t) => {
+      const hop = lines.findLast?.((one) => one.start <= t && to(one) >= t);
+      return hop && `${node}: hop ${hop.hop}, ${lasting(t - hop.start)} after its beginning`;
+    };
+    return track;
+  });
 }
 
 function addressTracks(side) {

@@ -57,8 +57,8 @@ def require_command() -> str:
     return found
 
 
-def require_image(name: str) -> None:
-    """Check that the engine has an image, and, if it is ours, that it was built from the sources as they are.
+def require_image(name: str) -> str:
+    """The name to run an image by, which the engine has; if it is ours, built from the sources as they are.
 
     Raises:
         MachineError: it has not.
@@ -67,7 +67,7 @@ def require_image(name: str) -> None:
 
     client = image.connect()
     try:
-        image.require(client, name)
+        return image.require(client, name)
     finally:
         client.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -64,8 +65,7 @@ class DockerRuntime:
         await self._engine.run(lambda client: client.ping())
         for device in sorted({device for node in plan.nodes for device in node.devices}):
             probe.require_device(device.partition(":")[0])
-        for image in sorted({node.image for node in plan.nodes}):
-            await anyio.to_thread.run_sync(probe.require_image, image)
+        await _with_images(plan)
         with contextlib.suppress(errors.HopbedError):  # what others left is no reason not to start
             await self.sweep()
 
@@ -85,6 +85,7 @@ class DockerRuntime:
     async def bring_up(self, plan: RunPlan, publish: Publish) -> None:
         """Make the bridge and the nodes (see :meth:`orchestrator.runtimes.base.Runtime.bring_up`)."""
         owner = Owner.this_process()
+        plan = await _with_images(plan)
         self.plan = plan
         self._folder = RunFolder.of(plan)
         self._traces = Traces(plan.run_id, owner, self._folder.path, plan.log_dir, spec.image(plan))
@@ -262,3 +263,17 @@ async def _side_by_side(jobs: Sequence[Callable[[], Awaitable[None]]]) -> None:
                 tasks.start_soon(run, job)
     if failures:
         raise failures[0]
+
+
+async def _with_images(plan: RunPlan) -> RunPlan:
+    """The plan with each image by the name of its content, whoever builds others meanwhile.
+
+    Raises:
+        MachineError: the engine has none, or it was built from other sources.
+    """
+    names = {
+        image: await anyio.to_thread.run_sync(probe.require_image, image)
+        for image in sorted({node.image for node in plan.nodes})
+    }
+    nodes = [dataclasses.replace(node, image=names[node.image]) for node in plan.nodes]
+    return dataclasses.replace(plan, nodes=tuple(nodes))

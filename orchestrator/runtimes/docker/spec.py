@@ -33,6 +33,7 @@ CAPABILITIES = (
     "SETGID",  # sshd and dumpcap give up their privileges
     "SETUID",
     "SYS_CHROOT",  # so does sshd, into an empty folder
+    "SYS_NICE",  # the hop daemon is weighed before the applications of its node
 )
 """What every node has of the kernel's capabilities; NET_RAW besides where the compose file names it."""
 _HARDENING: dict[str, Any] = {"CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges:true"]}

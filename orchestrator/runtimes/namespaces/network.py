@@ -6,7 +6,9 @@ import contextlib
 import errno
 import ipaddress
 import secrets
+import socket
 from pathlib import Path
+from typing import Any
 
 from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -52,12 +54,17 @@ def set_dad_policy(dad: str) -> None:
 
 
 def join_bridge(node: str, address: str, dad: str, bridge: IPRoute, bridge_index: int) -> None:
-    """Give this network namespace its link to the bridge; return when its address is usable.
+    """Give this network namespace its link to the bridge; return when its addresses are usable.
+
+    An optimistic address is one for talking through a router (RFC 4429 §3.3): until its detection is over the
+    kernel asks for no neighbour with it, and sends nothing to one that it does not know. Here all are
+    neighbours, so detection is waited for; the optimistic addresses that a node adds later have the settled
+    ones beside them, by which it can ask.
 
     Args:
         node: the name of the link's end at the bridge.
         address: the IPv6 interface of this end, such as ``fd00::1/64``.
-        dad: the policy; under ``full`` this waits for the end of duplicate address detection.
+        dad: the policy; unless it is ``nodad`` this waits for the end of duplicate address detection.
         bridge: a netlink socket in the bridge's network namespace.
         bridge_index: the bridge's interface index there.
 
@@ -82,24 +89,22 @@ def join_bridge(node: str, address: str, dad: str, bridge: IPRoute, bridge_index
         netlink.addr(
             "add", index=index, address=str(interface.ip), prefixlen=interface.network.prefixlen, flags=flags
         )
-        if dad == "full":
-            _wait_usable(netlink, index, interface.ip)
+        if dad != "nodad":
+            _wait_for_detection(netlink, index)
 
 
-def _wait_usable(netlink: IPRoute, index: int, address: ipaddress.IPv6Address) -> None:
-    while True:
-        for message in netlink.get():
-            if message["event"] != "RTM_NEWADDR" or message["index"] != index:
-                continue
-            if ipaddress.IPv6Address(message.get_attr("IFA_ADDRESS")) != address:
-                continue
-            flags = message.get_attr("IFA_FLAGS") or message["flags"]
-            if flags & IFA_F_DADFAILED:
-                raise errors.NodeError(
-                    f"{address} is in use on the bridge already (duplicate address detection)"
-                )
-            if not flags & IFA_F_TENTATIVE:
-                return
+def _wait_for_detection(netlink: IPRoute, index: int) -> None:
+    """Wait until no address of the interface is tentative; the socket must be told of address changes."""
+    while any(_is_tentative(message) for message in netlink.get_addr(family=socket.AF_INET6, index=index)):
+        _ = list(netlink.get())  # something changed
+
+
+def _is_tentative(message: Any) -> bool:
+    flags = message.get_attr("IFA_FLAGS") or message["flags"]
+    if flags & IFA_F_DADFAILED:
+        address = message.get_attr("IFA_ADDRESS")
+        raise errors.NodeError(f"{address} is in use on the bridge already (duplicate address detection)")
+    return bool(flags & IFA_F_TENTATIVE)
 
 
 def explain(error: NetlinkError) -> str:

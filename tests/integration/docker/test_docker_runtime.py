@@ -81,7 +81,7 @@ async def test_every_address_is_usable_under_the_policy_once_the_testbed_is_up(d
             assert {info["scope"] for info in interface["addr_info"]} == {"global", "link"}
             for info in interface["addr_info"]:
                 assert bool(info.get("nodad")) == (dad is Dad.NODAD)
-                assert not info.get("tentative") or (dad is Dad.OPTIMISTIC and info["optimistic"])
+                assert not info.get("tentative")
 
 
 async def test_under_nodad_an_address_that_comes_later_is_usable_at_once():
