@@ -4,8 +4,10 @@ Stateless: each packet is looked up once, by its addresses, ports and protocol, 
 is to be written. The maps, with an element for each thing that is rewritten:
 
 ``out``           a packet that a socket sends                    socket → wire
+``out_ported``    the same, with other ports too                  socket → wire
 ``out_labelled``  the same, with a flow label of its own          socket → wire
 ``in``            a packet from the wire                          wire → socket
+``in_ported``     the same, with other ports too                  wire → socket
 ``error_in``      what an ICMPv6 error from the wire quotes       wire → socket
 ``error_out``     what an ICMPv6 error of this host quotes        socket → wire
 
@@ -23,7 +25,10 @@ from nodes.terminal.actions import ICMPV6, Endpoint, Flow, Path, Rewriting
 from nodes.terminal.nf_tables import Element, Message, add_elements, delete_elements
 
 TABLE = "hopbed_hop"
-OUT, OUT_LABELLED, IN, ERROR_IN, ERROR_OUT = MAPS = ("out", "out_labelled", "in", "error_in", "error_out")
+OUT, OUT_PORTED, OUT_LABELLED = ("out", "out_ported", "out_labelled")
+IN, IN_PORTED = ("in", "in_ported")
+ERROR_IN, ERROR_OUT = ("error_in", "error_out")
+MAPS = (OUT, OUT_PORTED, OUT_LABELLED, IN, IN_PORTED, ERROR_IN, ERROR_OUT)
 CLOSED = "closed"
 
 KEY = 40
@@ -52,12 +57,15 @@ def contents(
         sources = {flow.local.address, *aliases.get(flow, ())}
         if one.out == own and one.flow_label is None:
             sources.discard(flow.local.address)
-        out, label = (OUT, 0) if one.flow_label is None else (OUT_LABELLED, one.flow_label & 0xFFFF)
+        out, label = OUT if _same_ports(one.out, own) else OUT_PORTED, 0
+        if one.flow_label is not None:
+            out, label = OUT_LABELLED, one.flow_label & 0xFFFF
         for source in sources:
             key = _sent(flow.protocol, Path(Endpoint(source, flow.local.port), flow.remote))
             found[out][key] = _addressed(flow.protocol, one.out) + struct.pack("!H2x", label)
         for path in one.accepted:
-            found[IN][_received(flow.protocol, path)] = _addressed(flow.protocol, _reverse(own)) + bytes(4)
+            data = _addressed(flow.protocol, _reverse(own)) + bytes(4)
+            found[IN if _same_ports(path, own) else IN_PORTED][_received(flow.protocol, path)] = data
         for path in {one.out, *one.accepted} - {own}:
             found[ERROR_IN][_sent(flow.protocol, path)] = _addressed(flow.protocol, own) + bytes(4)
         if one.out != own:
@@ -100,6 +108,10 @@ def flow_of(key: bytes, *, local_first: bool) -> Flow:
 def sent_key(flow: Flow) -> bytes:
     """The key of a packet that this end sends, as its socket knows it."""
     return _sent(flow.protocol, Path(flow.local, flow.remote))
+
+
+def _same_ports(one: Path, other: Path) -> bool:
+    return (one.local.port, one.remote.port) == (other.local.port, other.remote.port)
 
 
 def _reverse(path: Path) -> Path:

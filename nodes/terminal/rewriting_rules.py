@@ -32,10 +32,12 @@ from nodes.terminal.rewriting import (
     ERROR_IN,
     ERROR_OUT,
     IN,
+    IN_PORTED,
     KEY,
     MAPS,
     OUT,
     OUT_LABELLED,
+    OUT_PORTED,
     TABLE,
 )
 
@@ -120,8 +122,10 @@ def removed() -> list[Message]:
 
 
 def _incoming() -> Iterable[Sequence[bytes]]:
-    yield [*_rewritten(TCP, IN), nf.verdict(Verdict.ACCEPT)]
-    yield [*_rewritten(UDP, IN), nf.go_to(LEARNING_IN)]
+    for name in (IN, IN_PORTED):
+        yield [*_rewritten(TCP, name), nf.verdict(Verdict.ACCEPT)]
+    for name in (IN, IN_PORTED):
+        yield [*_rewritten(UDP, name), nf.go_to(LEARNING_IN)]
     yield _if_so(Meta.INPUT_INTERFACE, LOOPBACK_INDEX)
     for offset in (8, 24):
         yield [nf.load(Base.NETWORK, offset, 16, 0), nf.contained(RETIRED, 0), nf.verdict(Verdict.DROP)]
@@ -130,23 +134,21 @@ def _incoming() -> Iterable[Sequence[bytes]]:
     yield [*_is(TCP, _PROTOCOL), nf.verdict(Verdict.ACCEPT)]
     yield [*_is(UDP, _PROTOCOL), nf.go_to(LEARNING_IN)]
     yield [*_echo(), nf.contained(CLOSED, _ADDRESSES), nf.verdict(Verdict.DROP)]
-    yield [*_rewritten_echo(IN), nf.go_to(LEARNING_IN)]
+    for name in (IN, IN_PORTED):
+        yield [*_rewritten_echo(name), nf.go_to(LEARNING_IN)]
     for quoted in _QUOTED:
         yield [*_error(quoted, ERROR_IN), nf.verdict(Verdict.ACCEPT)]
     yield [*_is(ICMPV6, _PROTOCOL), nf.go_to(LEARNING_IN)]
 
 
 def _outgoing() -> Iterable[Sequence[bytes]]:
-    yield [*_rewritten(TCP, OUT), nf.verdict(Verdict.ACCEPT)]
-    yield [*_rewritten(TCP, OUT_LABELLED), *_FLOW_LABEL, nf.verdict(Verdict.ACCEPT)]
+    yield from _sent(_rewritten(TCP, name) for name in _SENT_BY)
     yield _if_so(Meta.OUTPUT_INTERFACE, LOOPBACK_INDEX)
     yield _if_so(Meta.MARK, MESSAGE_MARK)
     yield [*_is(TCP, _PROTOCOL), nf.go_to(STAYING)]
     yield from _learning(SENT, partner_at=24)
-    yield [*_rewritten(UDP, OUT), nf.verdict(Verdict.ACCEPT)]
-    yield [*_rewritten(UDP, OUT_LABELLED), *_FLOW_LABEL, nf.verdict(Verdict.ACCEPT)]
-    yield [*_rewritten_echo(OUT), nf.verdict(Verdict.ACCEPT)]
-    yield [*_rewritten_echo(OUT_LABELLED), *_FLOW_LABEL, nf.verdict(Verdict.ACCEPT)]
+    yield from _sent(_rewritten(UDP, name) for name in _SENT_BY)
+    yield from _sent(_rewritten_echo(name) for name in _SENT_BY)
     for quoted in _QUOTED:
         # The error comes from the address that the quoted packet went to, and goes to where that came from.
         addressed = [
@@ -202,24 +204,28 @@ def _echo() -> list[bytes]:
     ]
 
 
+_SENT_BY = (OUT, OUT_PORTED, OUT_LABELLED)
+_ADDRESSES_ALONE = (IN, OUT)
+
+
+def _sent(rewritten: Iterable[list[bytes]]) -> Iterable[Sequence[bytes]]:
+    """Rules of the maps for what is sent, in their order."""
+    for name, rule in zip(_SENT_BY, rewritten, strict=True):
+        yield [*rule, *(_FLOW_LABEL if name == OUT_LABELLED else ()), nf.verdict(Verdict.ACCEPT)]
+
+
 def _rewritten(protocol: int, name: str) -> list[bytes]:
-    return [
-        *_flow(protocol),
-        nf.mapped(name, _ADDRESSES, _ADDRESSES),
-        nf.store(Base.NETWORK, 8, 32, _ADDRESSES),
-        nf.store(Base.TRANSPORT, 0, 4, _PORTS),
-        nf.untracked(),
-    ]
+    ports = [] if name in _ADDRESSES_ALONE else [nf.store(Base.TRANSPORT, 0, 4, _PORTS)]
+    return [*_flow(protocol), *_readdressed(name), *ports, nf.untracked()]
 
 
 def _rewritten_echo(name: str) -> list[bytes]:
-    return [
-        *_echo(),
-        nf.mapped(name, _ADDRESSES, _ADDRESSES),
-        nf.store(Base.NETWORK, 8, 32, _ADDRESSES),
-        nf.store(Base.TRANSPORT, 4, 2, _PORTS),
-        nf.untracked(),
-    ]
+    identifier = [] if name in _ADDRESSES_ALONE else [nf.store(Base.TRANSPORT, 4, 2, _PORTS)]
+    return [*_echo(), *_readdressed(name), *identifier, nf.untracked()]
+
+
+def _readdressed(name: str) -> list[bytes]:
+    return [nf.mapped(name, _ADDRESSES, _ADDRESSES), nf.store(Base.NETWORK, 8, 32, _ADDRESSES)]
 
 
 def _is_echo(offset: int) -> list[bytes]:

@@ -13,9 +13,11 @@ from nodes.terminal.rewriting import (
     ERROR_IN,
     ERROR_OUT,
     IN,
+    IN_PORTED,
     MAPS,
     OUT,
     OUT_LABELLED,
+    OUT_PORTED,
     contents,
     difference,
     flow_of,
@@ -37,17 +39,26 @@ def test_a_flow_is_rewritten_out_and_back_and_so_are_the_errors_about_it():
     found = contents([Rewriting(flow=FLOW, out=MOVED, accepted=(MOVED,))], {})
     ours = packed(A, 5000, B, 80, TCP)
     wire = packed(A2, 6000, B2, 8080)
-    assert found[OUT] == {ours: wire}
-    assert found[IN] == {packed(B2, 8080, A2, 6000, TCP): packed(B, 80, A, 5000)}
+    assert found[OUT_PORTED] == {ours: wire}
+    assert found[IN_PORTED] == {packed(B2, 8080, A2, 6000, TCP): packed(B, 80, A, 5000)}
     assert found[ERROR_IN] == {packed(A2, 6000, B2, 8080, TCP): packed(A, 5000, B, 80)}
     assert found[ERROR_OUT] == {packed(B, 80, A, 5000, TCP): packed(B2, 8080, A2, 6000)}
-    assert found[OUT_LABELLED] == found[CLOSED] == {}
+    assert found[OUT] == found[OUT_LABELLED] == found[IN] == found[CLOSED] == {}
+
+
+def test_a_flow_that_keeps_its_ports_is_in_the_maps_of_addresses_alone():
+    kept = Path(Endpoint(A2, 5000), Endpoint(B2, 80))
+    found = contents([Rewriting(flow=FLOW, out=kept, accepted=(kept, MOVED))], {})
+    assert found[OUT] == {packed(A, 5000, B, 80, TCP): packed(A2, 5000, B2, 80)}
+    assert found[OUT_PORTED] == {}
+    assert found[IN] == {packed(B2, 80, A2, 5000, TCP): packed(B, 80, A, 5000)}
+    assert found[IN_PORTED] == {packed(B2, 8080, A2, 6000, TCP): packed(B, 80, A, 5000)}
 
 
 def test_during_a_hop_both_paths_come_in_and_the_own_path_needs_no_element():
     found = contents([Rewriting(flow=FLOW, out=OWN, accepted=(MOVED,))], {})
-    assert found[OUT] == found[ERROR_OUT] == {}
-    assert list(found[IN]) == [packed(B2, 8080, A2, 6000, TCP)]
+    assert found[OUT] == found[OUT_PORTED] == found[ERROR_OUT] == {}
+    assert list(found[IN_PORTED]) == [packed(B2, 8080, A2, 6000, TCP)]
 
 
 def test_the_own_path_is_closed_where_it_is_left():
@@ -57,7 +68,7 @@ def test_the_own_path_is_closed_where_it_is_left():
 
 def test_a_flow_label_makes_another_map_of_it():
     found = contents([Rewriting(flow=FLOW, out=MOVED, accepted=(MOVED,), flow_label=0xABCDE)], {})
-    assert found[OUT] == {}
+    assert found[OUT] == found[OUT_PORTED] == {}
     assert found[OUT_LABELLED] == {packed(A, 5000, B, 80, TCP): packed(A2, 6000, B2, 8080, 0xBC, 0xDE)}
 
 
@@ -75,7 +86,8 @@ def test_whatever_source_the_kernel_chooses_the_packets_of_a_loose_flow_are_alik
     flow = Flow(UDP, FLOW.local, FLOW.remote)
     rewriting = Rewriting(flow=flow, out=MOVED, accepted=(MOVED,))
     found = contents([rewriting], {flow: frozenset({A, A2, A3})})
-    assert found[OUT] == {packed(one, 5000, B, 80, UDP): packed(A2, 6000, B2, 8080) for one in (A, A2, A3)}
+    wire = packed(A2, 6000, B2, 8080)
+    assert found[OUT_PORTED] == {packed(one, 5000, B, 80, UDP): wire for one in (A, A2, A3)}
     still = contents([Rewriting(flow=flow, out=OWN)], {flow: frozenset({A, A2})})
     assert still[OUT] == {packed(A2, 5000, B, 80, UDP): packed(A, 5000, B, 80)}
 
