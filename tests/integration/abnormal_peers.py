@@ -6,7 +6,7 @@ import os
 from contextlib import asynccontextmanager
 
 import msgspec
-from two_peers import COMPOSE, ENDS, A, B
+from two_peers import COMPOSE, ENDS, HEARD, A, B
 
 from nodes import errors
 from nodes.peer.model import Psk
@@ -65,6 +65,16 @@ def sides(bed, node):
     """The changes of state at a node: side, state, and reason."""
     states = {INACTIVE: "inactive", ACTIVE: "active"}
     return [(e.data["side"], states[e.kind], e.data["reason"]) for e in seen(bed, node, *STATES)]
+
+
+async def becomes(bed, node, side, state, reason):
+    """Wait for this change of state at a node, which is its last."""
+    kind = {"inactive": INACTIVE, "active": ACTIVE}[state]
+    this = (side, reason)
+    await bed.events.wait_for(
+        kind, node=node, where=lambda one: (one.data["side"], one.data["reason"]) == this, timeout=HEARD
+    )
+    assert sides(bed, node)[-1] == (side, state, reason)
 
 
 async def table(bed, node):

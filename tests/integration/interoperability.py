@@ -23,7 +23,7 @@ STRONGSWAN, ENDPOINT = "peer-a", "endpoint"
 ENDS = (STRONGSWAN, ENDPOINT)
 SETTINGS = {STRONGSWAN: {"publish_log": 1}}
 """strongSwan's own log says which notifications it sent and understood."""
-HEARD = 20.0
+HEARD = 30.0
 """Seconds after which what was due is missing."""
 DPD_DELAY = 1
 

@@ -10,7 +10,6 @@ from abnormal_peers import (
     fails,
     guarded_peers,
     load_wrong_secret,
-    seen,
     sides,
     table,
 )
@@ -94,7 +93,7 @@ async def test_a_partner_can_have_times_of_its_own(runtime):
         configured = await bed.node(A).abnormality.configure(partner=bed.node(B).address, t2=7)
         assert (configured.timing.t1, configured.timing.t2) == (60, 7)
         await fails(bed)
-        (inactive,) = seen(bed, A, INACTIVE)
+        inactive = await bed.events.wait_for(INACTIVE, node=A, timeout=HEARD)
         assert inactive.data["for_s"] == 7
         assert (await bed.node(A).abnormality.status()).timing.t2 == 60
 

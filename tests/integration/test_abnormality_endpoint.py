@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
-from abnormal_peers import ACCEPTED, INACTIVE, PATIENT, seen, sides
+from abnormal_peers import ACCEPTED, INACTIVE, PATIENT, becomes, sides
 from two_peers import COMPOSE, HEARD, A
 
 from nodes import errors
@@ -55,7 +55,7 @@ async def test_both_are_inactive_after_an_abnormal_negotiation_and_mended_at_onc
         await bed.events.wait_for(INACTIVE, node=receiver, timeout=HEARD)
         assert sides(bed, receiver) == [("receiver", "inactive", "undecryptable")]
         assert [side for side, *_ in sides(bed, sender)] == ["sender"]
-        (accepted,) = seen(bed, sender, ACCEPTED)
+        accepted = await bed.events.wait_for(ACCEPTED, node=sender, timeout=HEARD)
         assert accepted.data["reason"] == "undecryptable"
         with pytest.raises(errors.InactiveError, match="no negotiation is begun"):
             await bed.node(sender).tunnel_end.initiate(CONNECTION)
@@ -64,8 +64,8 @@ async def test_both_are_inactive_after_an_abnormal_negotiation_and_mended_at_onc
             assert state.state == "inactive"
         await bed.node(sender).tunnel_end.load(ends.initiator)
         await bed.node(sender).tunnel_end.initiate(CONNECTION, timeout=10)
-        assert sides(bed, sender)[-1] == ("sender", "active", "configured")
-        assert sides(bed, receiver)[-1] == ("receiver", "active", "mended")
+        await becomes(bed, sender, "sender", "active", "configured")
+        await becomes(bed, receiver, "receiver", "active", "mended")
 
 
 @pytest.mark.parametrize(("sender", "receiver"), [(A, ENDPOINT), (ENDPOINT, A)])
@@ -79,7 +79,7 @@ async def test_a_sender_whose_first_message_was_refused_is_mended_at_once_too(ru
             await bed.node(sender).tunnel_end.initiate(CONNECTION, timeout=20)
         await bed.node(sender).tunnel_end.load(ends.initiator)
         await bed.node(sender).tunnel_end.initiate(CONNECTION, timeout=10)
-        assert sides(bed, receiver)[-1] == ("receiver", "active", "mended")
+        await becomes(bed, receiver, "receiver", "active", "mended")
 
 
 async def test_rekeys_of_what_is_up_go_on_while_the_endpoint_begins_nothing_new(runtime):

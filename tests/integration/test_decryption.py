@@ -113,13 +113,13 @@ async def test_aes_cbc_with_hmac_is_decrypted_and_its_icv_is_right(play, monkeyp
 async def test_rekeyed_ike_sas_are_decrypted_whoever_rekeyed(play, monkeypatch):
     from orchestrator.scenarios import rekey
 
-    original = rekey._rekey
+    original = rekey.rekey_once
 
     async def both(stage, *, by):
         await original(stage, by=by)
         await stage.bed.node(by).peer.rekey(Rekey(connection=tunnel.CONNECTION))
 
-    monkeypatch.setattr(rekey, "_rekey", both)
+    monkeypatch.setattr(rekey, "rekey_once", both)
     folder = await play("rekey", ike="2", count=2)
     exchanges = tshark(folder, "isakmp.exchangetype == 36", "isakmp.ispi", "isakmp.typepayload")
     assert len({spi for spi, _ in exchanges}) >= 2

@@ -83,7 +83,7 @@ async def test_each_node_has_its_own_name_processes_and_links():
             links = json.loads((await node.exec(["ip", "-json", "link"])).stdout)
             assert [link["ifname"] for link in links] == ["lo", "eth0"]
             seen = (await node.exec(["ps", "-e", "-o", "pid="])).stdout.split()
-            assert len(seen) == 3  # process 1, the agent, and ps itself
+            assert len(seen) == 4  # process 1, the keeper with its agent, and ps itself
 
 
 async def test_the_bridge_sees_every_nodes_link():

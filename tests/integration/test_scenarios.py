@@ -50,7 +50,7 @@ async def test_a_loss_above_the_bound_fails_with_the_evidence(play, monkeypatch,
     """The verdict can fail: here the tunnel's traffic is cut for a while by a filter at the responder."""
     from orchestrator.scenarios import rekey
 
-    original = rekey._rekey
+    original = rekey.rekey_once
 
     async def cut(stage, *, by):
         responder = stage.bed.node("peer-b")
@@ -65,7 +65,7 @@ async def test_a_loss_above_the_bound_fails_with_the_evidence(play, monkeypatch,
         await responder.exec(["nft", "delete table ip6 cut"])
         await original(stage, by=by)
 
-    monkeypatch.setattr(rekey, "_rekey", cut)
+    monkeypatch.setattr(rekey, "rekey_once", cut)
     verdict = await play("rekey", count=1, rate=500, tcp_rate=0)
     assert verdict.outcome is Outcome.FAIL
     (there, back) = verdict.flows

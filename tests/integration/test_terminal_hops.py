@@ -226,6 +226,7 @@ async def test_udp_is_the_fallback_where_the_path_drops_extension_headers():
         assert hopped.outcomes == {"hopped": 3}
 
 
+@pytest.mark.alone
 async def test_a_socket_without_a_connection_and_an_echo_hop_too():
     async with terminals() as bed:
         async with talking(bed, LOOSE_SERVER, LOOSE_CLIENT, bed.node(B).address) as (client, ping):

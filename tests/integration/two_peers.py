@@ -10,7 +10,7 @@ from orchestrator.tunnel import Settings, credentials, tunnel
 
 COMPOSE = Path(__file__).parents[2] / "compose.yaml"
 A, B = ENDS = ("peer-a", "peer-b")
-HEARD = 10.0
+HEARD = 30.0
 """Seconds after which an event that was due is missing."""
 DEAF = b"""
 table inet deaf {

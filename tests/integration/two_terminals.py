@@ -16,7 +16,7 @@ from orchestrator.testbed import Testbed
 COMPOSE = Path(__file__).parents[2] / "compose.yaml"
 A, B = ENDS = ("terminal-a", "terminal-b")
 SECRET = "only the two of them know it"
-HEARD = 20.0
+HEARD = 30.0
 """Seconds after which an event that was due is missing."""
 RATE = 500
 

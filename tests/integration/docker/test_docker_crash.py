@@ -1,5 +1,6 @@
 """What is left of a run in Docker when its owner is killed: nothing, by its watcher or the next command."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -16,8 +17,11 @@ from docker_runs import left_of, processes, small_plan, until
 
 from nodes import errors
 from orchestrator.control import connect
+from orchestrator.image import connect as connect_engine
+from orchestrator.image import require
 from orchestrator.runtimes.docker.runtime import DockerRuntime
 from orchestrator.runtimes.plan_json import plan_to_json
+from orchestrator.topology.plan import NodePlan
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker]
 
@@ -115,7 +119,9 @@ async def test_a_detached_run_is_found_used_and_taken_down_by_another_process(tm
         pid for pid in processes(plan.run_id) if "watcher" in Path(f"/proc/{pid}/cmdline").read_text()
     ]
     [record] = [run for run in await DockerRuntime.runs() if run.run_id == plan.run_id]
-    assert record.plan == plan
+    content = require(connect_engine(), NodePlan.image)
+    named = tuple(dataclasses.replace(node, image=content) for node in plan.nodes)
+    assert record.plan == dataclasses.replace(plan, nodes=named)
 
     runtime = await DockerRuntime.attach(plan.run_id)
     async with connect("node-0", runtime.run_dir("node-0") / "control.sock", print) as client:
