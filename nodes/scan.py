@@ -77,13 +77,13 @@ def _echo(addresses: Iterable[str], patience: float) -> set[str]:
                 except OSError:  # no room, or nobody is there: the next try
                     continue
             ends = time.monotonic() + patience / _TRIES
-            while (left := ends - time.monotonic()) > 0 and waiting - answered:
-                if select.select([raw], [], [], left)[0]:
-                    octets, source = raw.recvfrom(2048)
-                    if len(octets) >= _ECHO.size:
-                        kind, _code, _sum, identifier, _sequence = _ECHO.unpack_from(octets)
-                        if (kind, identifier) == (_ECHO_REPLY, _IDENTIFIER):
-                            answered.add(source[0].partition("%")[0])
+            # What came in time counts, however late this program gets to it.
+            while waiting - answered and select.select([raw], [], [], max(ends - time.monotonic(), 0.0))[0]:
+                octets, source = raw.recvfrom(2048)
+                if len(octets) >= _ECHO.size:
+                    kind, _code, _sum, identifier, _sequence = _ECHO.unpack_from(octets)
+                    if (kind, identifier) == (_ECHO_REPLY, _IDENTIFIER):
+                        answered.add(source[0].partition("%")[0])
     return answered & waiting
 
 
@@ -117,12 +117,11 @@ class _Connecting:
 
     def _settle(self) -> None:
         first = next(iter(self._under_way.values()))
-        left = max(first[3] - time.monotonic(), 0.0)
-        for fd, _ in self._poll.poll(left * 1e3):
+        now = time.monotonic()  # before the look: what came in time counts, however late this program is
+        for fd, _ in self._poll.poll(max(first[3] - now, 0.0) * 1e3):
             one, address, port, _deadline = self._end(fd)
             self._note(address, port, one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
             one.close()
-        now = time.monotonic()
         for fd in [fd for fd, entry in self._under_way.items() if entry[3] <= now]:
             self._end(fd)[0].close()
 
@@ -151,8 +150,8 @@ def _udp(found: dict[str, Found], ports: Iterable[int], patience: float) -> None
                     one.connect((address, port))
                     one.send(b"hopbed scan")
         ends = time.monotonic() + patience
-        while sockets and (left := ends - time.monotonic()) > 0:
-            for fd, _ in poll.poll(left * 1e3):
+        while sockets and (told := poll.poll(max(ends - time.monotonic(), 0.0) * 1e3)):
+            for fd, _ in told:
                 one, address = sockets.pop(fd)
                 poll.unregister(fd)
                 if one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED:
