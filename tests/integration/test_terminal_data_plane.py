@@ -360,7 +360,8 @@ def routed(nodes):
     nodes.run("b", f"ip address del {B}/64 dev eth0")
     nodes.run("b", f"ip address del {B2}/64 dev eth0")
     nodes.run("b", "ip route add default via fd00:9::1")
-    nodes.run("a", f"ping -6 -c 1 -w 5 -i 0.2 {FAR}")  # everybody knows the neighbours from now on
+    for source, there in ((A, FAR), (A2, FAR2)):  # everybody knows the neighbours from now on
+        nodes.run("a", f"ping -6 -c 1 -w 5 -i 0.2 -I {source} {there}")
     yield
 
 
