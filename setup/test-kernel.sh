@@ -53,7 +53,8 @@ mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=512000 kept ke
 mount -t overlay -o lowerdir=kept,upperdir=written,workdir=work root new
 cd new
 for tree in proc sys dev; do mount --rbind "/\$tree" "\$tree"; done
-for tree in tmp run; do mount -t tmpfs tmpfs "\$tree"; done
+mount -t tmpfs tmpfs run
+case "$PWD/" in /tmp/*) ;; *) mount -t tmpfs tmpfs tmp ;; esac # a checkout under /tmp stays in sight
 mkdir -p lib/modules && ln -sfn "$PWD/$MACHINE/root/lib/modules/\$(uname -r)" "lib/modules/\$(uname -r)"
 mount --bind "$RUN" ".$RUN"
 mkdir run/before && pivot_root . run/before && cd / && umount --lazy /run/before
