@@ -145,9 +145,7 @@ def _become(node: str, run_id: str | None, argv: list[str]) -> NoReturn:
     async def command() -> list[str]:
         run = await find_run(run_id)
         runtime = await runtime_type(run.runtime).attach(run.run_id)
-        names = [known.name for known in run.plan.nodes]
-        if node not in names:
-            raise errors.UsageError(f"no node {node!r} in run {run.run_id}; there are {', '.join(names)}")
+        run.plan.require(node)
         return runtime.command(node, argv, tty=sys.stdin.isatty() and sys.stdout.isatty())
 
     with errors_told():

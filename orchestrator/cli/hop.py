@@ -8,7 +8,6 @@ import click
 import msgspec
 from rich.table import Table
 
-from nodes.errors import UsageError
 from nodes.terminal import model
 from orchestrator.cli.console import output, progress
 from orchestrator.cli.execute import execute
@@ -62,9 +61,7 @@ def hop(
 
     async def verb() -> None:
         run = await find_run(run_id)
-        names = [known.name for known in run.plan.nodes]
-        if node not in names:
-            raise UsageError(f"no node {node!r} in run {run.run_id}; there are {', '.join(names)}")
+        run.plan.require(node)
         async with attach(run.run_id, runtime_type(run.runtime)) as bed:
             terminal = bed.node(node).terminal
             with progress(bed.events, quiet=as_json):

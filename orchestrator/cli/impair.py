@@ -5,7 +5,6 @@ from __future__ import annotations
 import anyio
 import click
 
-from nodes.errors import UsageError
 from orchestrator.cli.console import progress
 from orchestrator.cli.execute import execute
 from orchestrator.cli.options import run_option
@@ -30,8 +29,7 @@ def impair(node: str, words: tuple[str, ...], run_id: str | None) -> None:
     async def verb() -> None:
         run = await find_run(run_id)
         names = [known.name for known in run.plan.nodes]
-        if node not in names:
-            raise UsageError(f"no node {node!r} in run {run.run_id}; there are {', '.join(names)}")
+        run.plan.require(node)
         async with attach(run.run_id, runtime_type(run.runtime)) as bed:
             if words == (_DOWN,):
                 bad_link = link_down(bed.runtime, node, bed.events.publish)

@@ -53,10 +53,9 @@ def rekey(
 
     async def verb() -> None:
         run = await find_run(run_id)
-        names = [known.name for known in run.plan.nodes]
         for name in (node, partner):
-            if name is not None and name not in names:
-                raise errors.UsageError(f"no node {name!r} in run {run.run_id}; there are {', '.join(names)}")
+            if name is not None:
+                run.plan.require(name)
         async with attach(run.run_id, runtime_type(run.runtime)) as bed:
             end = bed.node(node).tunnel_end
             remote = None if partner is None else str(bed.node(partner).plan.address.ip)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nodes import errors
+
 DEFAULT_IMAGE = "hopbed-node:bookworm"
 """The node image of the default testbed."""
 
@@ -120,3 +122,15 @@ class RunPlan:
             if node.name == name:
                 return node
         raise KeyError(name)
+
+    def require(self, name: str) -> NodePlan:
+        """The node of this name, which a user gave.
+
+        Raises:
+            UsageError: there is none.
+        """
+        try:
+            return self.node(name)
+        except KeyError:
+            there = ", ".join(node.name for node in self.nodes)
+            raise errors.UsageError(f"no node {name!r} in run {self.run_id}; there are {there}") from None
