@@ -86,6 +86,7 @@ async def test_a_signal_to_the_whole_terminal_does_not_end_the_watcher(number):
     assert until(lambda: left_of(plan.run_id), []) == []
 
 
+@pytest.mark.alone  # any other run would sweep too
 async def test_the_next_command_removes_a_run_whose_owner_died_together_with_its_watcher():
     plan = small_plan("terminal", "host")
     with owner_of(plan) as owner:
@@ -97,6 +98,7 @@ async def test_the_next_command_removes_a_run_whose_owner_died_together_with_its
     assert left_of(plan.run_id) == []
 
 
+@pytest.mark.alone  # any other run would sweep too
 async def test_a_sweep_touches_neither_a_run_whose_owner_lives_nor_a_detached_one():
     kept, left_up = small_plan("host"), small_plan("host")
     with owner_of(kept) as owner, owner_of(left_up, "--detach") as other:
@@ -138,6 +140,7 @@ async def test_a_run_that_is_not_up_cannot_be_attached_to():
         await DockerRuntime.attach("00000000")
 
 
+@pytest.mark.alone  # any other run would sweep too
 async def test_the_rest_of_a_detached_run_that_docker_compose_took_down_is_swept_up():
     plan = small_plan("host")
     with owner_of(plan, "--detach") as owner:
