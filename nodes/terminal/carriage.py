@@ -1,8 +1,7 @@
 """How messages travel: as a Destination Options header or a UDP datagram; and the ICMPv6 errors about them.
 
-The option is received by a packet socket, which sees it before netfilter. For the kernel not to answer it
-with Parameter Problem, a table drops it behind that. The table is its socket's (``NFT_TABLE_F_OWNER``): with
-the program it goes, and the host is what it was, one that does not know the option.
+The option is received by a raw socket. For the kernel not to answer it with Parameter Problem, the data
+plane's table has a rule (:mod:`.silence`).
 """
 
 from __future__ import annotations
@@ -22,18 +21,14 @@ from nodes.terminal.header import (
     ASKED,
     DESTINATION_OPTIONS,
     NO_NEXT_HEADER,
-    OPTION_TYPES,
     UDP_PORT,
     FormatError,
     destination_options,
     option_data,
 )
-from nodes.terminal.nf_socket import NfSocket
 from nodes.terminal.rewriting_rules import MESSAGE_MARK
-from nodes.terminal.silence import packet_filter, silence_table
+from nodes.terminal.silence import socket_filter
 
-_ETH_P_ALL = 3
-_SOL_PACKET, _PACKET_IGNORE_OUTGOING = 263, 23
 _SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE = 33
 _ROOM = 4 * 1024 * 1024
@@ -78,20 +73,19 @@ class Messages:
         self.option_type = option_type
         self._interface = interface
         self._stack = contextlib.ExitStack()
-        self._packets: socket.socket
+        self._options: socket.socket
         self._datagrams: socket.socket
         self._errors: socket.socket
         self._raw: socket.socket
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            self._packets = stack.enter_context(
-                socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)  # deaf until it has its filter
+            self._options = stack.enter_context(
+                socket.socket(socket.AF_INET6, socket.SOCK_RAW, DESTINATION_OPTIONS)
             )
-            _attach(self._packets, packet_filter(OPTION_TYPES))
-            # One for IPv6 alone has its turn after the kernel's IPv6, which copies every packet for that.
-            self._packets.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-            self._packets.bind((self._interface, _ETH_P_ALL))
+            _attach(self._options, socket_filter())
+            self._options.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._interface.encode())
+            self._options.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
             self._datagrams = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
             self._datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             self._datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
@@ -107,12 +101,10 @@ class Messages:
             )
             for one in (self._datagrams, self._raw):
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MESSAGE_MARK)
-            for one in (self._packets, self._datagrams, self._errors, self._raw):
+            for one in (self._options, self._datagrams, self._errors, self._raw):
                 one.setblocking(False)
                 with contextlib.suppress(PermissionError):
                     one.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
-            silence = stack.enter_context(NfSocket())
-            silence.apply(silence_table(OPTION_TYPES))
             self._stack = stack.pop_all()
         return self
 
@@ -124,7 +116,7 @@ class Messages:
     @property
     def readable(self) -> Sequence[socket.socket]:
         """The sockets that something may wait in."""
-        return self._packets, self._datagrams, self._errors
+        return self._options, self._datagrams, self._errors
 
     def send(self, order: Send) -> None:
         """Send a message; one that the kernel refuses is lost.
@@ -155,48 +147,14 @@ class Messages:
 
     def received(self, readable: socket.socket) -> Iterator[Received]:
         """Messages that came in this socket, not more than :data:`AT_ONCE`."""
-        if readable is self._packets:
-            return self._options()
-        return self._in_datagrams() if readable is self._datagrams else iter(())
-
-    def _options(self) -> Iterator[Received]:
-        for _ in range(AT_ONCE):
-            try:
-                packet = self._packets.recv(_LONGEST)
-            except (BlockingIOError, InterruptedError):
-                return
-            found = self._option(packet)
-            if found is not None:
-                yield found
-
-    def _in_datagrams(self) -> Iterator[Received]:
-        for _ in range(AT_ONCE):
-            try:
-                message, ancillary, _, source = self._datagrams.recvmsg(_LONGEST, 64)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:
-                continue  # an ICMPv6 error about a datagram of ours; the raw socket has it
-            for level, kind, data in ancillary:
-                if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
-                    destination = IPv6Address(data[:16])
-                    address = IPv6Address(source[0].partition("%")[0])
-                    yield Received(address, destination, message, Carriage.UDP)
-
-    def _option(self, packet: bytes) -> Received | None:
-        """The message in a packet, which is our own where the kernel's filter let it pass."""
-        if len(packet) < _IPV6_HEADER:
-            return None
-        (length,) = struct.unpack_from("!H", packet, 4)
-        header = packet[_IPV6_HEADER : _IPV6_HEADER + length]
-        if len(header) != length or length < 8 or header[0] != NO_NEXT_HEADER:
-            return None
-        try:
-            message = option_data(header, header[2])
-        except FormatError:
-            return None
-        source, destination = IPv6Address(packet[8:24]), IPv6Address(packet[24:40])
-        return Received(source, destination, message, Carriage.OPTION)
+        if readable is self._options:
+            for source, destination, header in _packets(readable):
+                message = _message(header)
+                if message is not None:
+                    yield Received(source, destination, message, Carriage.OPTION)
+        elif readable is self._datagrams:
+            for source, destination, datagram in _packets(readable):
+                yield Received(source, destination, datagram, Carriage.UDP)
 
     def errors(self, readable: socket.socket) -> Iterator[ErrorReceived]:
         """ICMPv6 errors in this socket that mean "not known", not more than :data:`AT_ONCE`."""
@@ -212,10 +170,34 @@ class Messages:
                 yield ErrorReceived(Unrecognised.PARAMETER_PROBLEM, address, message[8:])
 
 
-def _attach(packets: socket.socket, program: bytes) -> None:
+def _packets(readable: socket.socket) -> Iterator[tuple[IPv6Address, IPv6Address, bytes]]:
+    """Source, destination and content of what came in a socket, not more than :data:`AT_ONCE`."""
+    for _ in range(AT_ONCE):
+        try:
+            content, ancillary, _, source = readable.recvmsg(_LONGEST, 64)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            continue  # an ICMPv6 error about a message of ours; the raw socket of these has it
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
+                yield IPv6Address(source[0].partition("%")[0]), IPv6Address(data[:16]), content
+
+
+def _message(header: bytes) -> bytes | None:
+    """The message in a header, which is our own where the socket's filter let it pass."""
+    if len(header) < 8 or header[0] != NO_NEXT_HEADER:
+        return None
+    try:
+        return option_data(header, header[2])
+    except FormatError:
+        return None
+
+
+def _attach(receiver: socket.socket, program: bytes) -> None:
     octets = ctypes.create_string_buffer(program)
     descriptor = struct.pack("HL", len(program) // 8, ctypes.addressof(octets))
-    packets.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, descriptor)
+    receiver.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, descriptor)
 
 
 def only(*types: int) -> bytes:

@@ -15,7 +15,7 @@ from typing import Self
 
 from nodes.terminal import rewriting
 from nodes.terminal import rewriting_rules as rules
-from nodes.terminal.actions import Flow, Path, Rewriting
+from nodes.terminal.actions import TCP, Flow, Path, Rewriting
 from nodes.terminal.nf_socket import NfSocket, RefusedError
 from nodes.terminal.nf_tables import Element, Message, add_elements, delete_elements
 from nodes.terminal.rewriting import CLOSED, MAPS, TABLE
@@ -28,7 +28,8 @@ class DataPlane:
 
     Attributes:
         found: there was a table, which a program before this one has left.
-        reassembles: datagrams in fragments are rewritten; False where this kernel has no transparent proxy.
+        reassembles: datagrams in fragments are rewritten too, once a flow may have some; False where this
+            kernel has no transparent proxy.
         transactions: how many were brought into force.
     """
 
@@ -45,6 +46,7 @@ class DataPlane:
         self._gone: set[IPv6Address] = set()
         self._neighbours: Set[IPv6Network] = frozenset()
         self._rerouting = False
+        self._reassembling = False
 
     def __enter__(self) -> Self:
         """Find the table, or make it.
@@ -62,10 +64,6 @@ class DataPlane:
             if error.number != errno.ENOENT:
                 raise
             self._apply(rules.table())
-            try:
-                self._apply(rules.reassembly())
-            except RefusedError:
-                self.reassembles = False
         return self
 
     def __exit__(
@@ -86,6 +84,7 @@ class DataPlane:
         self._rewritings = {one.flow: one for one in rewritings if not one.over}
         if any(map(self._takes_another_route, self._rewritings.values())):
             self.reroute()
+        self._reassemble(self._rewritings)
         self._mend()
 
     def rewrite(self, changes: Collection[Rewriting]) -> None:
@@ -104,6 +103,7 @@ class DataPlane:
                 del after[one.flow]
         if any(self._takes_another_route(one) for one in changes):
             self.reroute()
+        self._reassemble(flows)
         present = self._contents(flows)
         self._rewritings = after
         try:
@@ -128,6 +128,7 @@ class DataPlane:
             return
         before = self._loose, self._addresses
         flows = self._loose | loose
+        self._reassemble(flows)
         present = self._contents(flows)
         self._loose, self._addresses = loose, addresses
         try:
@@ -189,6 +190,16 @@ class DataPlane:
         return own != wire and not all(
             any(address in prefix for prefix in self._neighbours) for address in (own, wire)
         )
+
+    def _reassemble(self, flows: Iterable[Flow]) -> None:
+        """TCP finds the path's MTU; what else is rewritten may come in fragments."""
+        if self._reassembling or all(flow.protocol == TCP for flow in flows):
+            return
+        self._reassembling = True
+        try:
+            self._apply(rules.reassembly())
+        except RefusedError:
+            self.reassembles = False
 
     def _back_again(self, addresses: Set[IPv6Address]) -> None:
         """Partners are at these addresses, perhaps again."""

@@ -14,12 +14,16 @@ from nodes import errors
 
 ASKED = 0xDE
 """An experimental type (RFC 4727 §4): who does not know it answers Parameter Problem, unless multicast."""
+SKIPPED = 0x1E
+"""The same option, of which a node that does not know it takes no notice."""
 OPTION_TYPES = {
-    0xDE: "discard, and send Parameter Problem code 2 unless the destination is multicast",
+    ASKED: "discard, and send Parameter Problem code 2 unless the destination is multicast",
     0x9E: "discard, and send Parameter Problem code 2",
-    0x1E: "skip over",
+    SKIPPED: "skip over",
 }
 """The types that a message may travel as, with what a node does that does not know them."""
+OPTION_NUMBER, OPTION_NUMBER_BITS = 0x1E, 0x3F
+"""What all of these types have in common, and the bits of a type in which that stands."""
 DESTINATION_OPTIONS = 60
 NO_NEXT_HEADER = 59
 UDP_PORT = 4727

@@ -115,9 +115,10 @@ def proxied(port_register: int) -> bytes:
     return _expression("tproxy", number(1, NFPROTO_IPV6), number(3, _register(port_register)))
 
 
-def untracked() -> bytes:
-    """Keep connection tracking away from the packet."""
-    return _expression("notrack")
+def immediate(register: int, value: bytes) -> bytes:
+    """Set a register."""
+    data = nested(2, attribute(1, value))
+    return _expression("immediate", number(1, _register(register)), data)
 
 
 def verdict(verdict: Verdict) -> bytes:

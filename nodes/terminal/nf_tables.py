@@ -45,10 +45,6 @@ class SetFlag(enum.IntFlag):
     DYNAMIC = 0x20
 
 
-TABLE_OWNER = 0x2
-"""The table belongs to the socket that made it, and goes with it (``NFT_TABLE_F_OWNER``)."""
-
-
 class Message(NamedTuple):
     """One request of a batch: its type, flags and attributes."""
 
@@ -98,9 +94,9 @@ def number(kind: int, value: int) -> bytes:
     return attribute(kind, struct.pack("!I", value & 0xFFFFFFFF))
 
 
-def new_table(name: str, *, flags: int = 0) -> Message:
+def new_table(name: str) -> Message:
     """Make a table; one that is there already stays as it is."""
-    return Message(_Kind.NEW_TABLE, _CREATE, text(1, name) + number(2, flags))
+    return Message(_Kind.NEW_TABLE, _CREATE, text(1, name))
 
 
 def delete_table(name: str) -> Message:

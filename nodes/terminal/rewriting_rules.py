@@ -40,9 +40,13 @@ from nodes.terminal.rewriting import (
     OUT_PORTED,
     TABLE,
 )
+from nodes.terminal.silence import skipped
 
-PRIORITY = -310
-"""Before connection tracking (-200), after reassembly (-400)."""
+BEFORE_TRACKING, AFTER_TRACKING = -310, -190
+"""Priorities: connection tracking (-200) knows a flow by its socket's addresses, whichever the wire carries.
+
+The first is after reassembly (-400).
+"""
 PREROUTING, OUTPUT = 0, 3
 INCOMING, OUTGOING = "incoming", "outgoing"
 LEARNING_IN, STAYING = "learning_in", "staying"
@@ -83,7 +87,7 @@ def table() -> list[Message]:
     ]
     messages += _chain(new_chain(TABLE, LEARNING_IN), LEARNING_IN, _learning(RECEIVED, partner_at=8))
     messages += _chain(new_chain(TABLE, STAYING), STAYING, _staying())
-    incoming = new_base_chain(TABLE, INCOMING, type_="filter", hook=PREROUTING, priority=PRIORITY)
+    incoming = new_base_chain(TABLE, INCOMING, type_="filter", hook=PREROUTING, priority=BEFORE_TRACKING)
     return [*messages, *_chain(incoming, INCOMING, _incoming()), *_outgoing_chain("filter")]
 
 
@@ -93,7 +97,7 @@ def rerouting() -> list[Message]:
 
 
 def _outgoing_chain(type_: str) -> list[Message]:
-    chain = new_base_chain(TABLE, OUTGOING, type_=type_, hook=OUTPUT, priority=PRIORITY)
+    chain = new_base_chain(TABLE, OUTGOING, type_=type_, hook=OUTPUT, priority=AFTER_TRACKING)
     return _chain(chain, OUTGOING, _outgoing())
 
 
@@ -102,7 +106,7 @@ def _chain(new: Message, name: str, rules: Iterable[Sequence[bytes]]) -> list[Me
 
 
 def reassembly() -> list[Message]:
-    """A chain that nothing calls, for whose rule the kernel reassembles fragments before the table sees them.
+    """A chain, anew, that nothing calls, for whose rule the kernel reassembles fragments before the table.
 
     A later fragment has no ports, so it would keep the addresses of the wire. Connection tracking would
     reassemble too, but look at every packet of the node; a rule for a transparent proxy does not.
@@ -113,7 +117,8 @@ def reassembly() -> list[Message]:
         nf.load(Base.TRANSPORT, 2, 2, 2),
         nf.proxied(2),
     ]
-    return [new_chain(TABLE, REASSEMBLY), new_rule(TABLE, REASSEMBLY, never)]
+    chain = new_chain(TABLE, REASSEMBLY)
+    return [chain, delete_chain(TABLE, REASSEMBLY), chain, new_rule(TABLE, REASSEMBLY, never)]
 
 
 def removed() -> list[Message]:
@@ -127,6 +132,7 @@ def _incoming() -> Iterable[Sequence[bytes]]:
     for name in (IN, IN_PORTED):
         yield [*_rewritten(UDP, name), nf.go_to(LEARNING_IN)]
     yield _if_so(Meta.INPUT_INTERFACE, LOOPBACK_INDEX)
+    yield [*skipped(), nf.verdict(Verdict.ACCEPT)]
     for offset in (8, 24):
         yield [nf.load(Base.NETWORK, offset, 16, 0), nf.contained(RETIRED, 0), nf.verdict(Verdict.DROP)]
     for protocol in (TCP, UDP):
@@ -216,12 +222,12 @@ def _sent(rewritten: Iterable[list[bytes]]) -> Iterable[Sequence[bytes]]:
 
 def _rewritten(protocol: int, name: str) -> list[bytes]:
     ports = [] if name in _ADDRESSES_ALONE else [nf.store(Base.TRANSPORT, 0, 4, _PORTS)]
-    return [*_flow(protocol), *_readdressed(name), *ports, nf.untracked()]
+    return [*_flow(protocol), *_readdressed(name), *ports]
 
 
 def _rewritten_echo(name: str) -> list[bytes]:
     identifier = [] if name in _ADDRESSES_ALONE else [nf.store(Base.TRANSPORT, 4, 2, _PORTS)]
-    return [*_echo(), *_readdressed(name), *identifier, nf.untracked()]
+    return [*_echo(), *_readdressed(name), *identifier]
 
 
 def _readdressed(name: str) -> list[bytes]:
@@ -298,7 +304,6 @@ def _error(quoted: _Quoted, name: str) -> list[bytes]:
         nf.mapped(name, _ADDRESSES, _ADDRESSES),
         nf.store(Base.TRANSPORT, _QUOTED_ADDRESSES, 32, _ADDRESSES),
         nf.store(Base.TRANSPORT, quoted.ports, quoted.length, _PORTS),
-        nf.untracked(),
     ]
 
 

@@ -1,66 +1,46 @@
-"""What keeps the kernel from messages that are ours, as octets: a socket filter and a table. No I/O."""
+"""How messages pass by the kernel, as octets: a socket filter, and a rule's expressions. No I/O.
+
+A raw socket has a packet with Destination Options before the kernel looks at the options (RFC 8200 §4.2), but
+behind netfilter. There the rule makes the message's option one that is skipped over if it is not known: the
+kernel answers nothing, and what it may say to the sender in a second (``icmp.ratelimit``) stays for others.
+"""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection
 
 from nodes.terminal import nf_expressions as nf
-from nodes.terminal.header import DESTINATION_OPTIONS
-from nodes.terminal.nf_expressions import Base, Compare, Verdict
-from nodes.terminal.nf_tables import TABLE_OWNER, Message, new_base_chain, new_rule, new_table
+from nodes.terminal.header import DESTINATION_OPTIONS, OPTION_NUMBER, OPTION_NUMBER_BITS, SKIPPED
+from nodes.terminal.nf_expressions import Base, Compare
 
-SILENCE_TABLE = "hopbed_silence"
-PRIORITY = -400
-_PREROUTING = 0
 _NEXT_HEADER, _OPTION_TYPE = 6, 42
 """Offsets in the packet, of an option that is the first of its header."""
+_TYPE_IN_HEADER = 2
 
-_LOAD_WORD, _LOAD_OCTET, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x30, 0x15, 0x06
-_PACKET_TYPE = 0xFFFFF000 + 4
-"""``SKF_AD_OFF + SKF_AD_PKTTYPE``: what the packet is to this host."""
-_TO_US = 0
-_LINK_PROTOCOL = 0xFFFFF000
-"""``SKF_AD_OFF + SKF_AD_PROTOCOL``."""
-_ETH_P_IPV6 = 0x86DD
+_LOAD_OCTET, _AND, _JUMP_IF_EQUAL, _RETURN = 0x30, 0x54, 0x15, 0x06
 _WHOLE = 0xFFFF
 
 
-def packet_filter(option_types: Collection[int]) -> bytes:
-    """A classic BPF program for IPv6 packets that are for this host and have such an option first."""
-    tests = len(option_types)
+def socket_filter() -> bytes:
+    """A classic BPF program for a raw socket of Destination Options: headers with such an option first."""
     lines = [
-        (_LOAD_WORD, 0, 0, _LINK_PROTOCOL),
-        (_JUMP_IF_EQUAL, 0, tests + 5, _ETH_P_IPV6),
-        (_LOAD_WORD, 0, 0, _PACKET_TYPE),
-        (_JUMP_IF_EQUAL, 0, tests + 3, _TO_US),
-        (_LOAD_OCTET, 0, 0, _NEXT_HEADER),
-        (_JUMP_IF_EQUAL, 0, tests + 1, DESTINATION_OPTIONS),
-        (_LOAD_OCTET, 0, 0, _OPTION_TYPE),
+        (_LOAD_OCTET, 0, 0, _TYPE_IN_HEADER),
+        (_AND, 0, 0, OPTION_NUMBER_BITS),
+        (_JUMP_IF_EQUAL, 0, 1, OPTION_NUMBER),
+        (_RETURN, 0, 0, _WHOLE),
+        (_RETURN, 0, 0, 0),
     ]
-    for index, option_type in enumerate(option_types):
-        lines.append((_JUMP_IF_EQUAL, tests - index, 0, option_type))
-    lines += [(_RETURN, 0, 0, 0), (_RETURN, 0, 0, _WHOLE)]
     return b"".join(struct.pack("=HBBI", *line) for line in lines)
 
 
-def silence_table(option_types: Collection[int]) -> list[Message]:
-    """A table of its socket's that drops messages behind the packet socket: the kernel answers none."""
-    others = [
-        nf.load(Base.NETWORK, _NEXT_HEADER, 1, 0),
-        nf.compare(0, Compare.UNEQUAL, bytes([DESTINATION_OPTIONS])),
-        nf.verdict(Verdict.ACCEPT),
-    ]
-    rules = (
-        [
-            nf.load(Base.NETWORK, _OPTION_TYPE, 1, 1),
-            nf.compare(1, Compare.EQUAL, bytes([option_type])),
-            nf.verdict(Verdict.DROP),
-        ]
-        for option_type in option_types
-    )
+def skipped() -> list[bytes]:
+    """Expressions that let the kernel skip over a message's option, and end the rule for anything else."""
     return [
-        new_table(SILENCE_TABLE, flags=TABLE_OWNER),
-        new_base_chain(SILENCE_TABLE, "incoming", type_="filter", hook=_PREROUTING, priority=PRIORITY),
-        *(new_rule(SILENCE_TABLE, "incoming", rule) for rule in (others, *rules)),
+        nf.load(Base.NETWORK, _NEXT_HEADER, 1, 0),
+        nf.compare(0, Compare.EQUAL, bytes([DESTINATION_OPTIONS])),
+        nf.load(Base.NETWORK, _OPTION_TYPE, 1, 1),
+        nf.mask(1, 1, bytes([OPTION_NUMBER_BITS])),
+        nf.compare(1, Compare.EQUAL, bytes([OPTION_NUMBER])),
+        nf.immediate(1, bytes([SKIPPED])),
+        nf.store(Base.NETWORK, _OPTION_TYPE, 1, 1, checksum=False),
     ]

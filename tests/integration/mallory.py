@@ -31,6 +31,7 @@ from nodes.terminal.actions import (
 )
 from nodes.terminal.carriage import Messages
 from nodes.terminal.core import Terminal
+from nodes.terminal.data_plane import DataPlane
 from nodes.terminal.message import Kind, context_of
 from nodes.terminal.plan import plan_of
 
@@ -79,7 +80,7 @@ def now():
     return time.monotonic_ns()
 
 
-with Messages() as messages:
+with DataPlane(), Messages() as messages:
     core.flows_changed([Service(flow=flow)], [], now())
     _, actions = core.hop(now(), plan_of({"first": str(mine)}))
     carry_out(actions, messages)

@@ -47,8 +47,8 @@ def play(tmp_path, runtime):
 
 
 AS_DATA = ["-d", "udp.port==5000-65535,data", "-d", "tcp.port==1-65535,data"]
-"""What the probes carry is octets. By a port or a guess tshark takes some for another protocol, and where those
-octets are no such message it leaves off what it says of the ESP around them, the ICV among it."""
+"""What the probes carry is octets. By a port or a guess tshark takes some for another protocol, and where
+they are no such message it leaves off what it says of the ESP around them, the ICV among it."""
 
 
 def tshark(folder, display_filter, *fields, keys=True):
@@ -58,8 +58,10 @@ def tshark(folder, display_filter, *fields, keys=True):
     if keys:
         environment["WIRESHARK_CONFIG_DIR"] = str(folder / "keys")
     read = subprocess.run(
-        ["tshark", "-r", folder / "captures" / "bridge.pcapng", *AS_DATA]
-        + ["-Y", display_filter, "-T", "fields", *words],
+        [
+            *("tshark", "-r", folder / "captures" / "bridge.pcapng"),
+            *(*AS_DATA, "-Y", display_filter, "-T", "fields", *words),
+        ],
         capture_output=True,
         text=True,
         env=environment,

@@ -268,6 +268,38 @@ def test_a_path_mtu_of_the_first_addresses_does_not_keep_packets_with_their_next
             assert client.ask("12") == f"{A} {port} 12"
 
 
+STATEFUL = """
+table ip6 firewall {
+    chain incoming {
+        type filter hook input priority filter; policy drop;
+        ct state established accept
+        meta l4proto icmpv6 accept
+    }
+    chain outgoing {
+        type filter hook output priority filter; policy drop;
+        ct state new,established accept
+        meta l4proto icmpv6 accept
+    }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "server", "protocol"), [("SOCK_DGRAM", UDP_SERVER, UDP), ("SOCK_STREAM", TCP_SERVER, TCP)]
+)
+def test_a_stateful_firewall_sees_one_connection_whatever_the_wire_bears(nodes, kind, server, protocol):
+    subprocess.run(nodes.command("a", ["nft", "-f", "-"]), input=STATEFUL, text=True, check=True)
+    with both(nodes) as planes, talk(nodes, "b", server) as service:
+        assert service.hear() == "bound"
+        with talk(nodes, "a", CLIENT, kind, A, 0, B) as client:
+            port = client.hear().split()[1]
+            assert client.ask("10") == f"{A} {port} 10"
+            rewrite(planes, hopped(protocol, int(port)))
+            assert client.ask("11") == f"{A} {port} 11"
+            rewrite(planes, hopped(protocol, int(port), local=A3, remote=B2))
+            assert client.ask("12") == f"{A} {port} 12"
+
+
 PING = """
 import os, socket, struct, sys
 raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
