@@ -138,7 +138,10 @@ class _Answer:
 async def connect(
     node: str, path: Path, on_event: Callable[[Event], None], *, again: bool = False
 ) -> AsyncIterator[ControlClient]:
-    """Connect to the control socket of ``node`` at ``path``.
+    """Connect to the control socket of ``node`` at ``path``, for the length of the context.
+
+    A cancellation does not end the connection before the context: what clears up can call still, and a call
+    that is cancelled is not told that the channel ended.
 
     Args:
         again: the node's agent may be killed and comes again; then so does the connection. Calls that are
@@ -152,9 +155,18 @@ async def connect(
     except OSError as error:
         raise errors.ControlClosedError(f"{node}: no control channel at {path}: {error.strerror}") from error
     client = ControlClient(node, path, stream, on_event, again=again)
+    following = anyio.CancelScope(shield=True)
+
+    async def follow() -> None:
+        with following:
+            await client._follow()
+
     try:
         async with background() as tasks:
-            tasks.start_soon(client._follow)
-            yield client
+            tasks.start_soon(follow)
+            try:
+                yield client
+            finally:
+                following.cancel()
     finally:
         await client.close()

@@ -99,6 +99,20 @@ async def test_calls_are_answered_as_they_end_not_in_their_order(tmp_path):
     assert sorted(ended) == ["quick", "slow"]
 
 
+async def test_what_clears_up_after_a_cancellation_still_calls(tmp_path):
+    answers = []
+    async with serving(tmp_path / "s", {"double": double}):
+        with anyio.CancelScope() as cancelled:
+            async with connect("n", tmp_path / "s", ignore) as client:
+                cancelled.cancel()
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        answers.append(await client.call("double", Twice(21), Tally))
+    assert answers == [Tally(42)]
+
+
 async def test_every_client_gets_every_event(tmp_path):
     said = event("child-sa.installed", node="n", spi="c0ffee00")
     got, both = [], anyio.Event()
