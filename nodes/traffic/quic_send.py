@@ -83,6 +83,11 @@ class _Sender:
         for happened in self._end.advance():
             self._take(happened.event)
 
+    def wait_to_begin(self, orders: OrderReader) -> None:
+        """Serve the connection until told to begin, or to end."""
+        while not (orders.begun or orders.ended):
+            self.wait(orders, time.monotonic() + 1)
+
     def send(self, probe: bytes) -> int:
         """Hand a record over; 0, or the errno of why it could not be."""
         if self._ended:
@@ -176,6 +181,8 @@ def main() -> None:
             raise errors.FlowError(f"cannot send from {arguments.source}: {error.strerror}") from None
         sender.establish(arguments.connect_timeout, orders)
         say(event(READY))
+        if arguments.held:
+            sender.wait_to_begin(orders)
         counts = _send(arguments, sender, log, orders)
     say(event(DONE, **counts, cpu_ms=time.process_time_ns() / 1e6))
 

@@ -110,6 +110,19 @@ async def test_an_undisturbed_network_loses_nothing_in_either_direction(nodes, e
     assert sorted(kinds[2:]) == [("flow.stopped", "a-to-b"), ("flow.stopped", "b-to-a")]
 
 
+@pytest.mark.parametrize("transport", [Transport.UDP, Transport.TCP, Transport.QUIC])
+async def test_a_flow_that_is_held_sends_nothing_before_it_is_let_go(nodes, events, transport):
+    flow = spec(count=100, rate=100, transport=transport, held=True)
+    async with run_flows(nodes, [flow], publish=events.append) as flows:
+        let_go_ns = time.monotonic_ns()
+        await flows.begin()
+        await flows.wait_sent()
+    sent = read_sent(nodes.log_dir("a") / "a-to-b.sent")
+    assert len(sent.sent_ns) == 100
+    assert sent.sent_ns.min() > let_go_ns
+    assert flows.results[0].continuity.lost == 0
+
+
 async def test_probes_dropped_in_a_row_are_found_with_their_exact_number(nodes, events):
     low_half_of_the_number = "@th,160,32"
     add_rule(nodes, "b", f"udp dport {PORT} {low_half_of_the_number} 1000-1199 counter name matched drop")
