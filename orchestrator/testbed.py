@@ -120,6 +120,7 @@ async def bring_up(
         await stack.enter_async_context(_controlled(bed))
         tasks = await stack.enter_async_context(background())
         tasks.start_soon(_watch, bed)
+        tasks.start_soon(_watch_runtime, bed)
         bed.events.say("testbed.up", run=plan.run_id)
         yield bed
 
@@ -132,6 +133,12 @@ async def _watch(bed: Testbed) -> None:
         failures[-1].data["text"] if failures else f"its process 1 ended with status {died.data['status']}"
     )
     raise errors.NodeError(f"{died.node} died: {reason}")
+
+
+async def _watch_runtime(bed: Testbed) -> None:
+    """End the testbed with an error when what holds all of its nodes dies."""
+    died = await bed.events.wait_for("runtime.died")
+    raise errors.NodeError(died.data["text"])
 
 
 async def _take_down(bed: Testbed) -> None:

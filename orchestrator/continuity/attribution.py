@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from nodes.events import Event
 from orchestrator.continuity.result import Interruption
 
-IMPOSED = ("fault.applied", "address.", "link.", "charon.died", "node.died")
+IMPOSED = ("fault.applied", "address.", "link.", "charon.died", "node.died", "runtime.died")
 """What was done to the service: kinds of events, by how they begin. SA changes may be their consequences."""
 SA_CHANGES = ("child-sa.", "ike-sa.")
 """What the daemons did about it, or by themselves."""

@@ -57,7 +57,8 @@ class Runtime(Protocol):
     async def bring_up(self, plan: RunPlan, publish: Publish) -> None:
         """Make the bridge and the nodes, side by side; return once every agent said that it is ready.
 
-        Publishes ``bridge.up``, ``node.up`` and ``node.ready``. A node that dies later is a ``node.died``.
+        Publishes ``bridge.up``, ``node.up`` and ``node.ready``. A node that dies later is a ``node.died``;
+        that all of them did is a ``runtime.died`` with its ``text``.
 
         Raises:
             MachineError: the machine lacks something.
@@ -78,6 +79,9 @@ class Runtime(Protocol):
         """The host's command line that runs ``argv`` in a node, or at :data:`BRIDGE`, on its own streams.
 
         A process started so ends when the command is ended, and with the run.
+
+        Raises:
+            NodeError: the node, or the whole run, ended.
         """
 
     def run_dir(self, node: str) -> Path:

@@ -15,6 +15,7 @@ import pytest
 
 from nodes.errors import MachineError, NodeError, UsageError
 from orchestrator.control import connect
+from orchestrator.events import EventStream
 from orchestrator.runtimes.base import BRIDGE
 from orchestrator.runtimes.namespaces import register
 from orchestrator.runtimes.namespaces.runtime import NamespacesRuntime
@@ -252,6 +253,35 @@ async def test_a_supervisor_that_is_ended_takes_its_run_with_it(number):
     process.kill()
     process.wait()
     process.stdout.close()
+
+
+@pytest.mark.parametrize("moment", ["bridge.up", "node.ready"])
+async def test_a_supervisor_that_is_killed_while_its_run_comes_up_is_an_error_of_the_run(moment):
+    plan = small_plan("host")
+    events = EventStream()
+
+    def kill(event):
+        if event.kind == moment:
+            (pid,) = [pid for run_id, pid in register.supervisors() if run_id == plan.run_id]
+            os.kill(pid, signal.SIGKILL)
+
+    events.add_sink(kill)
+    with pytest.raises(NodeError, match="supervisor"):
+        async with bring_up(plan, NamespacesRuntime, events=events):
+            pass
+    await gone(plan.run_id)
+
+
+async def test_a_program_for_a_node_of_a_run_that_ended_is_an_error_of_that_node():
+    plan = small_plan("host")
+    with pytest.raises(NodeError, match="supervisor"):
+        async with bring_up(plan, NamespacesRuntime) as bed:
+            (pid,) = [pid for run_id, pid in register.supervisors() if run_id == plan.run_id]
+            os.kill(pid, signal.SIGKILL)
+            await gone(plan.run_id)
+            with pytest.raises(NodeError, match="node-0: its run ended"):
+                bed.runtime.command("node-0", ["true"])
+            await anyio.sleep_forever()
 
 
 async def test_a_run_that_is_left_up_is_found_used_and_ended_by_another_process():

@@ -45,7 +45,9 @@ def test_a_fault_beats_a_nearer_sa_change(fault_ms):
     assert cause_of(INTERRUPTION, [*changes, fault]) is fault
 
 
-@pytest.mark.parametrize("kind", ["address.deprecated", "link.down", "charon.died", "node.died"])
+@pytest.mark.parametrize(
+    "kind", ["address.deprecated", "link.down", "charon.died", "node.died", "runtime.died"]
+)
 def test_what_was_done_to_the_service_beats_what_the_daemons_did_about_it(kind):
     done = at(kind, -20 * MS)
     assert cause_of(INTERRUPTION, [at("ike-sa.deleted", -1 * MS), done]) is done

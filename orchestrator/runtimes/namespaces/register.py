@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from nodes import errors
 from orchestrator.runtimes.namespaces import layout
 
 _PROC = Path("/proc")
@@ -52,17 +53,17 @@ def node_pid(supervisor: int, node: str) -> int:
     """The process id, as seen from here, of the node's process 1.
 
     Raises:
-        ProcessLookupError: the node, or the whole run, ended.
+        NodeError: the node, or the whole run, ended.
     """
     try:
         inner = msgspec.json.decode(inside(supervisor, layout.NODES).read_bytes(), type=dict[str, int])[node]
         children = (_PROC / str(supervisor) / "task" / str(supervisor) / "children").read_text().split()
-    except (FileNotFoundError, KeyError) as error:
-        raise ProcessLookupError(f"{node}: its run ended") from error
+    except (FileNotFoundError, ProcessLookupError, KeyError) as error:
+        raise errors.NodeError(f"{node}: its run ended") from error
     for child in map(int, children):
         if _ns_pids(child)[1:2] == [inner]:
             return child
-    raise ProcessLookupError(f"{node}: it ended")
+    raise errors.NodeError(f"{node}: it ended")
 
 
 def _ns_pids(pid: int) -> list[int]:

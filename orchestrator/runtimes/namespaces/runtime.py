@@ -17,6 +17,7 @@ import msgspec
 
 from nodes import errors
 from nodes.agent import LOG_DIR
+from nodes.events import event
 from orchestrator.doctor import probes
 from orchestrator.doctor.finding import Need
 from orchestrator.program import Program
@@ -45,6 +46,7 @@ class NamespacesRuntime:
         self._detachable = detached
         self._program: Program | None = None
         self._following: anyio.abc.TaskGroup | None = None
+        self._missing = anyio.CancelScope()
         self._supervisor = 0
         self.plan: RunPlan
         self._process: anyio.abc.Process | None = None
@@ -76,7 +78,20 @@ class NamespacesRuntime:
         with contextlib.suppress(anyio.BrokenResourceError):  # it ended at once: its last words say why
             await process.stdin.send(msgspec.json.encode(_blueprint(plan)) + b"\n")
         await self._program.wait_ready()
-        self._supervisor = _supervisor_of(plan.run_id)
+        supervisor = _supervisor_of(plan.run_id)
+        if supervisor is None:
+            await self._program.wait()  # raises how it died meanwhile
+            raise errors.NodeError("supervisor: it is gone")
+        self._supervisor = supervisor
+        self._following.start_soon(self._miss, self._program, publish)
+
+    async def _miss(self, program: Program, publish: Publish) -> None:
+        """Say so if the supervisor dies, and the nodes with it."""
+        with self._missing:
+            try:
+                await program.wait()
+            except errors.HopbedError as error:
+                publish(event("runtime.died", text=str(error)))
 
     def _command_line(self, plan: RunPlan) -> list[str]:
         tie = ["setsid", "--fork"] if self._detachable else ["setpriv", "--pdeathsig", "KILL"]
@@ -104,6 +119,7 @@ class NamespacesRuntime:
 
     async def take_down(self) -> None:
         """End the run, and with it everything that it built."""
+        self._missing.cancel()
         with anyio.CancelScope(shield=True):
             if self._program is not None:
                 with contextlib.suppress(errors.HopbedError):
@@ -122,6 +138,7 @@ class NamespacesRuntime:
         assert self._process is not None
         assert self._program is not None
         assert self._process.stdin is not None
+        self._missing.cancel()
         await self._process.stdin.send(layout.DETACH)
         self._program.release()
         await self._process.aclose()
@@ -157,7 +174,12 @@ class NamespacesRuntime:
             UsageError: no such run of this user is up.
         """
         runtime = cls(detached=True)
-        runtime._supervisor = _supervisor_of(run_id)
+        supervisor = _supervisor_of(run_id)
+        if supervisor is None:
+            raise errors.UsageError(
+                f"no run {run_id} is up in the namespaces runtime; `hopbed ps` lists the runs"
+            )
+        runtime._supervisor = supervisor
         runtime.plan = plan_from_json(register.inside(runtime._supervisor, layout.PLAN).read_text())
         return runtime
 
@@ -173,11 +195,8 @@ class NamespacesRuntime:
         return found
 
 
-def _supervisor_of(run_id: str) -> int:
-    for found, pid in register.supervisors():
-        if found == run_id:
-            return pid
-    raise errors.UsageError(f"no run {run_id} is up in the namespaces runtime; `hopbed ps` lists the runs")
+def _supervisor_of(run_id: str) -> int | None:
+    return next((pid for found, pid in register.supervisors() if found == run_id), None)
 
 
 async def _end(run_id: str) -> None:
