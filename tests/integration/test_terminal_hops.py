@@ -30,6 +30,7 @@ LOOSE_SERVER = """
 import socket
 server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 server.bind(("::", 7000))
+print("bound", flush=True)
 while True:
     data, peer = server.recvfrom(2000)
     server.sendto(data, peer)
@@ -50,7 +51,7 @@ while not select.select([sys.stdin], [], [], 0)[0]:
         client.recv(100)
         received += 1
     print(received, flush=True)
-while select.select([client], [], [], 0.5)[0]:
+while received < sent and select.select([client], [], [], 5)[0]:
     client.recv(100)
     received += 1
 print("end", sent, received, flush=True)
@@ -84,14 +85,18 @@ class Client:
 @asynccontextmanager
 async def talking(bed, server, client, destination):
     """A server at B, a client at A, and an echo every 20 ms for 4 s."""
-    commands = [
-        (B, [*bed.runtime.python, "-c", server]),
-        (A, [*bed.runtime.python, "-c", client, destination]),
-        (A, ["ping", "-6", "-n", "-q", "-c", "200", "-i", "0.02", destination]),
-    ]
-    processes = [await anyio.open_process(bed.runtime.command(node, argv)) for node, argv in commands]
+    processes = []
+
+    async def start(node, *argv):
+        processes.append(await anyio.open_process(bed.runtime.command(node, argv)))
+        return processes[-1]
+
     try:
-        yield Client(processes[1]), processes[2]
+        served = await start(B, *bed.runtime.python, "-c", server)
+        assert await BufferedByteReceiveStream(served.stdout).receive_until(b"\n", 100) == b"bound"
+        talks = await start(A, *bed.runtime.python, "-c", client, destination)
+        pings = await start(A, "ping", "-6", "-n", "-q", "-c", "200", "-i", "0.02", destination)
+        yield Client(talks), pings
     finally:
         for process in processes:
             if process.returncode is None:
@@ -226,7 +231,6 @@ async def test_udp_is_the_fallback_where_the_path_drops_extension_headers():
         assert hopped.outcomes == {"hopped": 3}
 
 
-@pytest.mark.alone
 async def test_a_socket_without_a_connection_and_an_echo_hop_too():
     async with terminals() as bed:
         async with talking(bed, LOOSE_SERVER, LOOSE_CLIENT, bed.node(B).address) as (client, ping):
