@@ -12,10 +12,11 @@ import pytest
 from nodes import errors
 from orchestrator.runtimes.docker.owner import Owner
 from orchestrator.runtimes.docker.removal import Traces
-from orchestrator.runtimes.docker.run_folder import RunFolder, all_run_folders
+from orchestrator.runtimes.docker.run_folder import OWNER_FILE, RunFolder, all_run_folders
 from orchestrator.topology.plan import NodePlan, RoleName, RunPlan
 
 OWNER = Owner.this_process()
+HOST = "unix:///var/run/docker.sock"
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def plan():
 
 def test_every_place_has_a_folder_of_its_own_that_only_the_user_may_enter(plan, runtime_dir):
     folder = RunFolder.of(plan)
-    folder.make(plan, OWNER)
+    folder.make(plan, OWNER, HOST)
     assert folder.path == runtime_dir / "hopbed" / plan.run_id
     assert folder.path.stat().st_mode & 0o777 == 0o700
     assert sorted(path.name for path in folder.path.iterdir() if path.is_dir()) == ["bridge", "node"]
@@ -51,7 +52,7 @@ def test_logs_stand_in_the_run_directory_or_where_the_plan_says(plan, tmp_path):
     folder = RunFolder.of(plan)
     assert folder.log(plan, "node") == folder.path / "node" / "log"
     elsewhere = dataclasses.replace(plan, log_dir=tmp_path)
-    folder.make(elsewhere, OWNER)
+    folder.make(elsewhere, OWNER, HOST)
     assert folder.log(elsewhere, "node") == tmp_path / "node"
     assert (tmp_path / "node").is_dir()
 
@@ -70,20 +71,33 @@ def test_a_name_that_is_too_long_for_any_place_is_a_usage_error(plan):
 
 
 def test_a_second_run_of_the_same_id_is_a_machine_error(plan):
-    RunFolder.of(plan).make(plan, OWNER)
+    RunFolder.of(plan).make(plan, OWNER, HOST)
     with pytest.raises(errors.MachineError, match=plan.run_id):
-        RunFolder.of(plan).make(plan, OWNER)
+        RunFolder.of(plan).make(plan, OWNER, HOST)
 
 
 def test_run_directories_tell_who_made_them(plan):
-    RunFolder.of(plan).make(plan, OWNER)
+    RunFolder.of(plan).make(plan, OWNER, HOST)
     [found] = [folder for folder in all_run_folders() if folder.path.name == plan.run_id]
     assert found.owner == OWNER
 
 
+def test_a_run_is_its_own_engines_or_anybodys_once_that_engine_is_gone(plan, runtime_dir):
+    folder = RunFolder.of(plan)
+    own = runtime_dir / "docker.sock"
+    own.touch()
+    folder.make(plan, OWNER, f"unix://{own}")
+    assert folder.is_of(f"unix://{own}")
+    assert not folder.is_of("unix:///another.sock")
+    own.unlink()
+    assert folder.is_of("unix:///another.sock")
+    (folder.path / OWNER_FILE).unlink()
+    assert not folder.is_of("unix:///another.sock")
+
+
 def test_a_removed_run_directory_takes_the_folder_above_with_the_last(plan, runtime_dir):
     folder = RunFolder.of(plan)
-    folder.make(plan, OWNER)
+    folder.make(plan, OWNER, HOST)
     folder.mark_detached()
     assert folder.remove()
     assert list(runtime_dir.iterdir()) == []
@@ -91,7 +105,7 @@ def test_a_removed_run_directory_takes_the_folder_above_with_the_last(plan, runt
 
 def test_detachment_is_seen_by_every_process_that_knows_the_directory(plan):
     folder = RunFolder.of(plan)
-    folder.make(plan, OWNER)
+    folder.make(plan, OWNER, HOST)
     assert not RunFolder(folder.path).is_detached
     folder.mark_detached()
     assert RunFolder(folder.path).is_detached

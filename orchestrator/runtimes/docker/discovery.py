@@ -102,14 +102,16 @@ def sweep(engine: Engine) -> list[str]:
         CleanupError: something of one could not be removed.
         MachineError: no engine answers.
     """
+    # before the engine is asked: a run that comes up and is left up meanwhile is not in its answer
+    folders = {
+        folder.path.name: Traces(folder.path.name, folder.owner, folder.path, None, _ANY_IMAGE)
+        for folder in all_run_folders()
+        if folder.is_of(engine.host) and folder.owner is not None and folder.owner.is_gone()
+    }
     runs = labelled_runs(engine)
     abandoned = [run.traces for run in runs if run.is_abandoned]
     known = {run.run_id for run in runs}
-    abandoned += [
-        Traces(folder.path.name, folder.owner, folder.path, None, _ANY_IMAGE)
-        for folder in all_run_folders()
-        if folder.path.name not in known and folder.owner is not None and folder.owner.is_gone()
-    ]
+    abandoned += [traces for run_id, traces in folders.items() if run_id not in known]
     for traces in abandoned:
         remove(engine, traces)
     return [traces.run_id for traces in abandoned]

@@ -15,12 +15,13 @@ from orchestrator.runtimes.docker import labels, spec
 from orchestrator.runtimes.docker.engine import Engine, engine_host, explain
 from orchestrator.runtimes.docker.owner import Owner
 
-PING_TIMEOUT = 2.0
+PING_TIMEOUT = 10.0
+"""Seconds: of a machine that starts many containers at once the engine is slow, but there."""
 _PING = b"GET /_ping HTTP/1.0\r\n\r\n"
 
 
 async def engine_answers() -> bool:
-    """Whether an engine on this machine answers this user within 2 s; takes a millisecond where it does."""
+    """Whether an engine on this machine answers this user within 10 s; where none listens, at once not."""
     try:
         path = engine_host().removeprefix("unix://")
     except errors.MachineError:

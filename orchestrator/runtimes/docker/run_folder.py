@@ -18,7 +18,7 @@ SOCKET_PATH_LIMIT = 107
 """The longest path of a Unix socket in octets, without the final NUL (unix(7))."""
 _LONGEST_SOCKET = "control.sock"
 OWNER_FILE = ".owner"
-"""The file with the name of who made the directory."""
+"""The file with the name of who made the directory, and a line with the engine's address."""
 _DETACHED = ".detached"
 
 
@@ -61,8 +61,8 @@ class RunFolder:
                 return cls(parent / plan.run_id)
         raise errors.UsageError(f"{longest}: the name is too long for the path of a Unix socket; shorten it")
 
-    def make(self, plan: RunPlan, owner: Owner) -> None:
-        """Make the directory, with a folder for each place and the folders for logs.
+    def make(self, plan: RunPlan, owner: Owner, host: str) -> None:
+        """Make the directory of a run in the engine at ``host``, with a folder for each place and the folders for logs.
 
         Everything that a container has mounted is made here, by the user, so that the user can remove it.
 
@@ -74,7 +74,7 @@ class RunFolder:
             if not _is_private(self.path.parent):
                 raise errors.MachineError(f"{self.path.parent} is open to others: remove it")
             self.path.mkdir(mode=0o700)
-            (self.path / OWNER_FILE).write_text(str(owner))
+            (self.path / OWNER_FILE).write_text(f"{owner}\n{host}\n")
             for place in places(plan):
                 (self.place(place) / LOG_DIR.relative_to(RUN_DIR)).mkdir(mode=0o700, parents=True)
                 self.log(plan, place).mkdir(exist_ok=True)
@@ -111,9 +111,20 @@ class RunFolder:
     def owner(self) -> Owner | None:
         """Who made the directory; None where it does not say so (any more)."""
         try:
-            return Owner.parse((self.path / OWNER_FILE).read_text())
-        except (OSError, ValueError):
+            return Owner.parse(self._made_by()[0])
+        except (OSError, ValueError, IndexError):
             return None
+
+    def is_of(self, host: str) -> bool:
+        """Whether the run is the engine's at ``host``; so is one whose own engine is not there any more."""
+        try:
+            own = self._made_by()[1]
+        except (OSError, IndexError):
+            return False
+        return own == host or not Path(own.removeprefix("unix://")).exists()
+
+    def _made_by(self) -> list[str]:
+        return (self.path / OWNER_FILE).read_text().splitlines()
 
     @property
     def is_detached(self) -> bool:

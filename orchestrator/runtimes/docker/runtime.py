@@ -91,7 +91,7 @@ class DockerRuntime:
         self._traces = Traces(plan.run_id, owner, self._folder.path, plan.log_dir, spec.image(plan))
         self._watcher = Watcher(self._traces)
         await anyio.to_thread.run_sync(self._watcher.wait_ready)
-        self._folder.make(plan, owner)
+        self._folder.make(plan, owner, self._engine.host)
         platform = await self._engine.run(container.platform)
         self._network_id = await self._engine.run(
             lambda client: container.create_network(client, plan, owner, self._folder)
