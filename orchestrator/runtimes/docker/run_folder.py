@@ -62,7 +62,7 @@ class RunFolder:
         raise errors.UsageError(f"{longest}: the name is too long for the path of a Unix socket; shorten it")
 
     def make(self, plan: RunPlan, owner: Owner, host: str) -> None:
-        """Make the directory of a run in the engine at ``host``, with a folder for each place and the folders for logs.
+        """Make the directory of a run in the engine at ``host``, with a folder for each place and for logs.
 
         Everything that a container has mounted is made here, by the user, so that the user can remove it.
 
