@@ -136,6 +136,10 @@ kill-matrix: setup test-packages image-for-auto ## kill each part of a run at ea
 isolation: setup test-packages image-for-auto ## eight runs at once, twenty times, beside somebody else's things [ARGS=...]
 	@$(RELIABILITY) tests/reliability/isolation.py $(ARGS)
 
+.PHONY: suite-under-load
+suite-under-load: setup test-packages image-for-auto ## the integration suite ten times beside two busy processors [ARGS=...]
+	@$(RELIABILITY) tests/reliability/under_load.py $(ARGS)
+
 .PHONY: soak-cycles
 soak-cycles: setup image-for-auto ## bring up and take down 500 times, and see that nothing grows [ARGS=...]
 	@$(RELIABILITY) tests/reliability/cycles.py $(ARGS)

@@ -6,6 +6,7 @@ from table_in_docs import PAGE, command_of, made_by, write_table
 NAMES = (
     "kill-matrix",
     "isolation",
+    "suite-under-load",
     *(f"{what}-{runtime}" for what in ("soak-cycles", "soak") for runtime in ("namespaces", "docker")),
 )
 
