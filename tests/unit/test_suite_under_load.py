@@ -6,7 +6,7 @@ REPORT = """<?xml version="1.0"?>
 <testsuites><testsuite>
 <testcase classname="tests.integration.test_a" name="test_good" />
 <testcase classname="tests.integration.test_a" name="test_bad[docker]"><failure message="no" /></testcase>
-<testcase classname="tests.integration.test_a" name="test_bad[docker]"><error message="nor its end" /></testcase>
+<testcase classname="tests.integration.test_a" name="test_bad[docker]"><error message="nor" /></testcase>
 <testcase classname="tests.integration.docker.test_b" name="test_broken"><error message="no" /></testcase>
 <testcase classname="tests.integration.test_a" name="test_elsewhere"><skipped message="no ESP" /></testcase>
 </testsuite></testsuites>"""
