@@ -12,7 +12,7 @@ import anyio
 
 from nodes import errors
 from orchestrator.runtimes.docker import labels, spec
-from orchestrator.runtimes.docker.engine import Engine, engine_host, explain
+from orchestrator.runtimes.docker.engine import Engine, engine_host, explain, unreachable
 from orchestrator.runtimes.docker.owner import Owner
 
 PING_TIMEOUT = 10.0
@@ -62,13 +62,17 @@ def require_image(name: str) -> str:
     """The name to run an image by, which the engine has; if it is ours, built from the sources as they are.
 
     Raises:
-        MachineError: it has not.
+        MachineError: it has not, or no engine answers (any more).
     """
+    from requests.exceptions import ConnectionError as RequestsConnectionError
+
     from orchestrator import image
 
     client = image.connect()
     try:
         return image.require(client, name)
+    except RequestsConnectionError as error:
+        raise unreachable(error) from error
     finally:
         client.close()
 
