@@ -10,11 +10,17 @@ from __future__ import annotations
 import struct
 
 from nodes.terminal import nf_expressions as nf
-from nodes.terminal.header import DESTINATION_OPTIONS, OPTION_NUMBER, OPTION_NUMBER_BITS, SKIPPED
+from nodes.terminal.header import (
+    DESTINATION_OPTIONS,
+    NO_NEXT_HEADER,
+    OPTION_NUMBER,
+    OPTION_NUMBER_BITS,
+    SKIPPED,
+)
 from nodes.terminal.nf_expressions import Base, Compare
 
-_NEXT_HEADER, _OPTION_TYPE = 6, 42
-"""Offsets in the packet, of an option that is the first of its header."""
+_NEXT_HEADER, _LAST_HEADER, _OPTION_TYPE = 6, 40, 42
+"""Offsets in the packet: what follows the IPv6 header, what follows the options, and the first option."""
 _TYPE_IN_HEADER = 2
 
 _LOAD_OCTET, _AND, _JUMP_IF_EQUAL, _RETURN = 0x30, 0x54, 0x15, 0x06
@@ -34,10 +40,15 @@ def socket_filter() -> bytes:
 
 
 def skipped() -> list[bytes]:
-    """Expressions that let the kernel skip over a message's option, and end the rule for anything else."""
+    """Expressions that let the kernel skip over a message's option, and end the rule for anything else.
+
+    A message has nothing behind it: with the option before it a packet of a service is not let through here.
+    """
     return [
         nf.load(Base.NETWORK, _NEXT_HEADER, 1, 0),
         nf.compare(0, Compare.EQUAL, bytes([DESTINATION_OPTIONS])),
+        nf.load(Base.NETWORK, _LAST_HEADER, 1, 0),
+        nf.compare(0, Compare.EQUAL, bytes([NO_NEXT_HEADER])),
         nf.load(Base.NETWORK, _OPTION_TYPE, 1, 1),
         nf.mask(1, 1, bytes([OPTION_NUMBER_BITS])),
         nf.compare(1, Compare.EQUAL, bytes([OPTION_NUMBER])),

@@ -459,6 +459,38 @@ def test_nobody_reaches_a_retired_address_and_nothing_leaves_from_it(nodes):
             assert following(lambda packet: A in addresses(packet) or ICMPv6EchoRequest in packet).src == A2
 
 
+WITH_AN_OPTION = CLIENT.replace(
+    "client.settimeout(1)\n",
+    "client.settimeout(1)\nclient.setsockopt(41, 59, bytes.fromhex('00001e0400000000'))  # IPV6_DSTOPTS\n",
+)
+"""Its datagrams have an option before them of the type that messages have."""
+
+COUNTING_SERVER = """
+import socket
+server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+server.bind(("::", 7000))
+print("bound", flush=True)
+while True:
+    data, peer = server.recvfrom(65535)
+    print(len(data), flush=True)
+    server.sendto(b"here", peer)
+"""
+
+
+def test_an_option_like_a_messages_opens_no_way_to_a_retired_address(nodes):
+    with both(nodes) as planes, talk(nodes, "a", COUNTING_SERVER) as service:
+        assert service.hear() == "bound"
+        nodes.run("a", f"ip -6 route add local {A} dev lo table local")
+        with talk(nodes, "b", WITH_AN_OPTION, "SOCK_DGRAM", B, 0, A) as client:
+            client.hear()
+            assert client.ask("10") == "here"
+            planes[0].tell({"retire": A})
+            assert client.ask("11").startswith("TimeoutError")
+            planes[0].tell({"release": A})
+            assert client.ask("12") == "here"
+        assert [service.hear(), service.hear()] == ["10", "12"]
+
+
 def test_a_path_of_its_own_that_is_closed_is_no_longer_accepted(nodes):
     with both(nodes) as planes, talk(nodes, "b", UDP_SERVER) as service:
         assert service.hear() == "bound"
