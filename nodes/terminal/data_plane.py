@@ -28,14 +28,11 @@ class DataPlane:
 
     Attributes:
         found: there was a table, which a program before this one has left.
-        reassembles: datagrams in fragments are rewritten too, once a flow may have some; False where this
-            kernel has no transparent proxy.
         transactions: how many were brought into force.
     """
 
     def __init__(self) -> None:
         self.found = False
-        self.reassembles = True
         self.transactions = 0
         self._netlink = NfSocket()
         self._rewritings: dict[Flow, Rewriting] = {}
@@ -192,14 +189,15 @@ class DataPlane:
         )
 
     def _reassemble(self, flows: Iterable[Flow]) -> None:
-        """TCP finds the path's MTU; what else is rewritten may come in fragments."""
+        """TCP finds the path's MTU; what else is rewritten may come in fragments.
+
+        A kernel without a transparent proxy does not, and the fragments are not rewritten.
+        """
         if self._reassembling or all(flow.protocol == TCP for flow in flows):
             return
         self._reassembling = True
-        try:
+        with contextlib.suppress(RefusedError):
             self._apply(rules.reassembly())
-        except RefusedError:
-            self.reassembles = False
 
     def _back_again(self, addresses: Set[IPv6Address]) -> None:
         """Partners are at these addresses, perhaps again."""
