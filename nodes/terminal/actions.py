@@ -10,7 +10,8 @@ something and brings a list of actions. Rules for whoever carries them out:
   :class:`Rewrite` that failed the messages of the same call are not sent, and ``rewrite_failed`` is the
   next call: the core takes the step back;
 * the state is written (``snapshot()``) *before* the actions of a call are carried out, so that what was done
-  is never ahead of what is known.
+  is never ahead of what is known; what it says of them is asked for again after a restart, until
+  ``carried_out()`` says that they are done.
 
 Times are nanoseconds of one monotonic clock, durations nanoseconds too.
 """
@@ -116,7 +117,7 @@ class Send(msgspec.Struct, frozen=True, kw_only=True):
     carriage: Carriage
 
 
-class AddAddress(msgspec.Struct, frozen=True, kw_only=True):
+class AddAddress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Add an address to the interface; ``address_added`` says when it is no longer tentative.
 
     Attributes:
@@ -128,7 +129,7 @@ class AddAddress(msgspec.Struct, frozen=True, kw_only=True):
     valid: int | None = None
 
 
-class Deprecate(msgspec.Struct, frozen=True, kw_only=True):
+class Deprecate(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The address stays valid, but nothing new begins from it: preferred lifetime 0."""
 
     address: IPv6Address
@@ -143,20 +144,20 @@ class HoldIdentity(msgspec.Struct, frozen=True, kw_only=True):
     address: IPv6Address
 
 
-class ReleaseIdentity(msgspec.Struct, frozen=True, kw_only=True):
+class ReleaseIdentity(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """No socket bears this address any more: nothing of it needs to stand, neither route nor drop rule."""
 
     address: IPv6Address
 
 
-class KeepAddress(msgspec.Struct, frozen=True, kw_only=True):
+class KeepAddress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Keep the address valid and deprecated until then (ns of the clock); add it again where it is gone."""
 
     address: IPv6Address
     until: int
 
 
-class RetireAddress(msgspec.Struct, frozen=True, kw_only=True):
+class RetireAddress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The hop is closed: take the address off the interface.
 
     What still comes to it from the wire is dropped, and so is what would leave with it: sockets that the
@@ -166,7 +167,7 @@ class RetireAddress(msgspec.Struct, frozen=True, kw_only=True):
     address: IPv6Address
 
 
-class RetireRemote(msgspec.Struct, frozen=True, kw_only=True):
+class RetireRemote(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A partner left this address: remove its neighbour entry."""
 
     address: IPv6Address
@@ -178,7 +179,7 @@ class Rewrite(msgspec.Struct, frozen=True, kw_only=True):
     rewritings: tuple[Rewriting, ...]
 
 
-class CloseSockets(msgspec.Struct, frozen=True, kw_only=True):
+class CloseSockets(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """End this flow's socket (SOCK_DESTROY): its address could be kept no longer."""
 
     flow: Flow
@@ -195,20 +196,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, Any] = {}
 
 
-Action = (
-    Send
-    | AddAddress
-    | Deprecate
-    | HoldIdentity
-    | ReleaseIdentity
-    | KeepAddress
-    | RetireAddress
-    | RetireRemote
-    | Rewrite
-    | CloseSockets
-    | RefreshFlows
-    | Report
-)
+Undone = AddAddress | Deprecate | ReleaseIdentity | KeepAddress | RetireAddress | RetireRemote | CloseSockets
+"""What nothing else in the state would ask for again after a restart."""
+
+Action = Undone | Send | HoldIdentity | Rewrite | RefreshFlows | Report
 
 
 class Outcome(StrEnum):
@@ -287,6 +278,9 @@ class Inputs(Protocol):
 
     def next_wake(self) -> int | None:
         """When :meth:`tick` is to be called, ns of the clock; None: not before something happens."""
+
+    def carried_out(self) -> bool:
+        """The actions of the calls before are carried out; whether a state written before says otherwise."""
 
     def rewritings(self) -> list[Rewriting]:
         """What the data plane should be now, for a start with a table that another agent left."""

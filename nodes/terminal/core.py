@@ -16,6 +16,7 @@ from nodes.terminal.actions import (
     RefusedAddress,
     Rewriting,
     Service,
+    Undone,
     Unrecognised,
 )
 from nodes.terminal.first import FirstTerminal
@@ -74,6 +75,7 @@ class Terminal:
         self._tracking = Tracking(self._in, self._first, self._second, self._schedule)
         self._now = 0
         self._turn = 0
+        self._undone: list[Undone] = []
 
     # orders
 
@@ -219,6 +221,11 @@ class Terminal:
         found = min((time for time in times if time is not None), default=None)
         return None if found is None else max(found, self._now + _LEAST_WAKE)
 
+    def carried_out(self) -> bool:
+        """See :class:`~nodes.terminal.actions.Inputs`."""
+        undone, self._undone = self._undone, []
+        return bool(undone)
+
     def rewritings(self) -> list[Rewriting]:
         """See :class:`~nodes.terminal.actions.Inputs`."""
         return [rewriting for one in self._in.services if not (rewriting := one.rewriting()).over]
@@ -246,14 +253,16 @@ class Terminal:
                 contexts=list(self._second.contexts),
                 partners={pair.name: pair.addresses for pair in self._in.pairs},
                 schedule=self._schedule.state(),
+                undone=self._undone,
             )
         )
 
     def restore(self, snapshot: bytes, now: int) -> list[Action]:
         """Take up the state that an earlier process wrote; the pairs must be known: no secret is in it.
 
-        Hops that were under way go on: what was pending is sent again, what was done is said again. A hop
-        with a partner that is no longer known is taken back.
+        Hops that were under way go on: what was pending is sent again, what was done is said again, and so is
+        what was decided but perhaps not carried out. A hop with a partner that is no longer known is taken
+        back.
 
         Raises:
             ParameterError: the snapshot is none.
@@ -269,6 +278,8 @@ class Terminal:
         for tracked in state.services:
             self._in.services.put(tracked)
             self._in.services.changed_again(tracked.flow)
+        for action in state.undone:
+            self._in.outbox.act(action)
         self._second.contexts.restore(state.contexts)
         self._first.restore(state.hops, state.leaving, dict(state.identities), now)
         self._schedule.restore(state.schedule, now)
@@ -325,4 +336,6 @@ class Terminal:
 
     def _end(self, now: int) -> list[Action]:
         self._schedule.after(now)
-        return self._in.outbox.take()
+        actions = self._in.outbox.take()
+        self._undone += [action for action in actions if isinstance(action, Undone)]
+        return actions

@@ -248,6 +248,8 @@ class Executor:
                 if call is not None:
                     calls.append(call)
                     failed |= isinstance(action, Rewrite)
+            if self._core.carried_out():
+                self._state.write(self._core.snapshot())
             actions = [action for call in calls for action in call(time.monotonic_ns())]
 
     async def _do(self, action: Action) -> Call | None:

@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 
 from nodes import errors
+from nodes.terminal.actions import Undone
 from nodes.terminal.contexts import Context
 from nodes.terminal.hops import Hop
 from nodes.terminal.plan import HopPlan
 from nodes.terminal.services import Tracked
 from nodes.terminal.settings import Settings
 
-VERSION = 2
+VERSION = 3
 
 
 class ScheduleState(msgspec.Struct, kw_only=True):
@@ -58,6 +59,7 @@ class State(msgspec.Struct, kw_only=True):
         contexts: hops of partners.
         partners: where they are.
         schedule: how far it has come.
+        undone: actions that are not known to be carried out.
     """
 
     version: int = VERSION
@@ -69,6 +71,7 @@ class State(msgspec.Struct, kw_only=True):
     contexts: list[Context]
     partners: dict[str, list[IPv6Address]]
     schedule: ScheduleState
+    undone: list[Undone]
 
 
 def written(state: State) -> bytes:

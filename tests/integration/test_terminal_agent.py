@@ -1,7 +1,7 @@
 """An agent that is killed: the flows of its node go on, and the next agent takes up what it did."""
 
 import pytest
-from two_terminals import HEARD, A, B, assert_whole, hops_done, kill_agent, outcomes, said, terminals, traffic
+from two_terminals import HEARD, A, B, assert_whole, hops_done, kill_agent, outcomes, terminals, traffic
 
 from nodes import errors
 from nodes.keeper import MOST_DEATHS, RESTARTED
@@ -33,8 +33,15 @@ async def further_hops(bed, count=2):
         started = await bed.events.wait_for("hop.started", node=A, since=since, timeout=HEARD)
         since = bed.events.past.index(started) + 1
     await bed.node(A).terminal.stop()
-    last = said(bed, "hop.started", A)[-1].data["hop"]
-    await bed.events.wait_for("hop.closed", node=A, where=lambda one: one.data["hop"] == last, timeout=HEARD)
+    since = len(bed.events.past)
+    for hop in (await bed.node(A).terminal.status()).hops:  # hops overlap: the last one may be closed first
+        await bed.events.wait_for(
+            "hop.closed",
+            node=A,
+            where=lambda one, hop=hop: one.data["hop"] == hop.hop,
+            since=since,
+            timeout=HEARD,
+        )
 
 
 @pytest.mark.parametrize("phase", ["hop.started", "hop.answered", "hop.prepared", "hop.switched"])
@@ -51,8 +58,8 @@ async def test_the_first_terminals_agent_killed_in_the_middle_of_a_hop_goes_on_w
         assert set(outcomes(bed)) <= HOPPED_OR_LATE
         assert status.hops == ()
         assert [one.partner for one in status.pairs] == [B]
-        addresses = {one.address for one in status.addresses}
-        assert {one.wire.split(" > ")[0] for one in status.flows} == addresses
+        left = {one.address for one in status.addresses if one.state == "deprecated"}
+        assert left <= {one.wire.split(" > ")[0] for one in status.flows}
 
 
 @pytest.mark.parametrize("phase", ["hop.asked", "hop.prepared"])

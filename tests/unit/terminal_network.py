@@ -75,6 +75,7 @@ class Node:
         self.add_delay = MS
         self.refuse: Callable[[IPv6Address], do.RefusedAddress | None] = lambda _: None
         self.fail_rewrite: Callable[[do.Rewrite], bool] = lambda _: False
+        self.dies: Callable[[do.Action], bool] = lambda _: False
         self.alive = True
         self.on_snapshot = b""
         self.pairs: list[tuple[str, bytes, list[IPv6Address]]] = []
@@ -105,7 +106,10 @@ class Node:
         actions = call(self.network.now)
         self.on_snapshot = self.core.snapshot()
         self.carry_out(actions)
-        self.network.wake(self)
+        if self.alive:
+            self.core.carried_out()
+            self.on_snapshot = self.core.snapshot()
+            self.network.wake(self)
 
     def carry_out(self, actions: list[do.Action]) -> None:
         failed = False
@@ -115,6 +119,8 @@ class Node:
                 self.carry_out(self.core.rewrite_failed(action.rewritings, "no room", self.network.now))
             elif isinstance(action, do.Send) and failed:
                 continue
+            elif self.dies(action) or not self.alive:
+                self.kill()
             else:
                 self._do(action)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from random import Random
 
 import pytest
@@ -40,6 +41,34 @@ def test_an_agent_that_is_killed_in_the_middle_of_a_hop_takes_it_up_again(who, a
     assert outcomes(a) == {"hopped": 1}
     assert a.out(flows[0]).local.address == b.out(flows[1]).remote.address == a.current
     assert len(a.addresses) == 1
+
+
+@pytest.mark.parametrize("who", ["a", "b"])
+def test_what_was_decided_and_not_carried_out_when_the_agent_was_killed_is_carried_out_by_the_next_one(who):
+    """Killed before each action of three hops in turn: nothing is left of the addresses that were left."""
+    killed = itertools.count(1)
+    while True:
+        network, a, b = terminals(rtt=10 * MS)
+        flows = network.service(a, b, 5000)
+        traffic(network, a, b, flows, 2 * S)
+        node = network.nodes[who]
+        due = next(killed)
+        actions = itertools.count(1)
+        node.dies = lambda _, due=due, actions=actions: next(actions) == due
+        left = [a.current]
+        for _ in range(3):
+            hop(a)
+            network.run(200 * MS)
+            if not node.alive:
+                node.restart()
+            network.run(2 * S)
+            left.append(a.current)
+        if next(actions) <= due:
+            return
+        assert not network.lost
+        assert list(a.addresses) == [left[-1]]
+        assert a.identities == a.retired == {left[0]}  # the sockets bear it still
+        assert set(b.retired_remotes) == set(left[:-1])
 
 
 @pytest.mark.parametrize("phase", ["asked", "answered", "prepared", "switched"])
