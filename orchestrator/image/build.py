@@ -5,7 +5,12 @@ from __future__ import annotations
 import collections
 import contextlib
 import enum
+import fcntl
 import io
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import docker
@@ -85,9 +90,19 @@ def build(
         MachineError: the machine lacks something; the text says what and how to mend it.
     """
     name = tag(release)
-    if not fresh and state(client, release, root) is State.CURRENT:
-        say(f"{name} is current")
-        return name
+    if fresh or state(client, release, root) is not State.CURRENT:
+        with _turn(say):
+            # the turn before may have built it
+            if fresh or state(client, release, root) is not State.CURRENT:
+                _build(client, release, say, fresh=fresh, root=root)
+                say(f"{name} is built")
+                return name
+    say(f"{name} is current")
+    return name
+
+
+def _build(client: docker.DockerClient, release: str, say: Say, *, fresh: bool, root: Path) -> None:
+    name = tag(release)
     base = base_image(client, release, say, fresh=fresh)
     content = sources(root)
     of_content = tag_of_content(release, content_hash(content))
@@ -108,11 +123,24 @@ def build(
     _follow(stream, name, say)
     client.images.get(of_content).tag(REPOSITORY, release)
     _remove_superseded(client, release)
-    say(f"{name} is built")
-    return name
 
 
-def _follow(stream: collections.abc.Iterable[dict[str, str]], name: str, say: Say) -> None:
+@contextmanager
+def _turn(say: Say) -> Iterator[None]:
+    """Builds of this machine's users take turns: what one removes another may be building upon."""
+    common = os.open(tempfile.gettempdir(), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(common, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another build of this machine to end")
+            fcntl.flock(common, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(common)
+
+
+def _follow(stream: Iterable[dict[str, str]], name: str, say: Say) -> None:
     last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
     try:
         for said in stream:

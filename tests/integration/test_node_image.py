@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import docker
@@ -12,8 +13,8 @@ import pytest
 from docker.models.containers import Container
 
 from nodes import errors
-from orchestrator.image import State, connect, require, state
-from orchestrator.image.content import CONTENT_LABEL, ROOT, content_hash, sources, tag_of_content
+from orchestrator.image import State, build, connect, require, state
+from orchestrator.image.content import CONTENT_LABEL, REPOSITORY, ROOT, content_hash, sources, tag_of_content
 
 pytestmark = pytest.mark.docker
 
@@ -51,6 +52,23 @@ def test_image_built_from_these_sources_is_current(engine: docker.DockerClient, 
     name = require(engine, IMAGE, checkout)
     assert name == tag_of_content("bookworm", content_hash(sources(checkout)))
     assert engine.images.get(name).labels[CONTENT_LABEL] == content_hash(sources(checkout))
+
+
+def test_builds_of_several_checkouts_at_once_all_succeed(engine: docker.DockerClient, checkout: Path):
+    """One may not remove what another is building upon."""
+    others = [checkout.with_name(f"other-{number}") for number in range(3)]
+    for other in others:
+        shutil.copytree(checkout, other)
+        (other / "nodes/agent.py").write_text(f"# {other}\n")
+    made = [tag_of_content("bookworm", content_hash(sources(other))) for other in others]
+    try:
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(lambda other: build(connect(), "bookworm", print, root=other), others))
+        assert [state(engine, "bookworm", other) for other in others] == [State.CURRENT] * len(others)
+    finally:
+        engine.images.get(require(engine, IMAGE)).tag(REPOSITORY, "bookworm")
+        for name in made:
+            engine.images.remove(name)
 
 
 def test_image_is_stale_once_a_module_of_the_nodes_changed(engine: docker.DockerClient, checkout: Path):
