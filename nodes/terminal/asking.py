@@ -32,6 +32,7 @@ from nodes.terminal.surroundings import Surroundings
 MOST_MS = 0xFFFFFFFF
 _QUICK_TRIES = 8
 _CLOSE_TRIES = 12
+_LEAST_TRIES = 4
 _SETTLING = 3000 * NS_PER_MS
 """How long an answered close waits for the answers to its repetitions: a partner without a processor for
 this long gives them all at once, then. What is lost on the way costs an address that lives so much longer."""
@@ -360,6 +361,13 @@ class Asking:
         exchange.waiting = now
         exchange.tries = 0
         exchange.fresh = True
+
+    def asked_enough(self, exchange: Exchange) -> bool:
+        """Whether silence is the partner's: what is pending was repeated, or cannot be sent at all.
+
+        Time alone does not say so: this terminal may have had no processor, and the answer may wait for it.
+        """
+        return exchange.tries >= _LEAST_TRIES or exchange.next_send is None
 
     def close_tried(self, exchange: Exchange) -> bool:
         """Whether the close was sent often enough."""

@@ -89,14 +89,8 @@ class Progress:
 
     def _give_up(self, hop: Hop, exchange: Exchange, now: int) -> None:
         """What went unanswered for too long counts as not answered."""
-        timeout = self._in.settings.answer_timeout
-        recognised = exchange.unrecognised is None or exchange.answered is not None
-        if not recognised and now - (exchange.unrecognised or now) >= self._in.settings.recognition:
-            self._fail(exchange, Outcome.NOT_RECOGNISED, now)
-        for step in (Step.ASKING, Step.SUPPORTED):
-            while (item := self._steps.oldest(exchange, step)) is not None and now - item.since >= timeout:
-                outcome = Outcome.NO_ANSWER if recognised else Outcome.NOT_RECOGNISED
-                self._asking.settle(exchange, item, outcome, "", now)
+        if self._asking.asked_enough(exchange):
+            self._give_up_asking(exchange, now)
         while (item := self._steps.oldest(exchange, Step.SWITCHING)) is not None:
             if exchange.lease is None or now < exchange.lease:
                 break
@@ -104,22 +98,32 @@ class Progress:
                 exchange, item, Outcome.NO_ANSWER, "the partner does not acknowledge the switch", now
             )
             self._in.outbox.act(CloseSockets(flow=item.flow))
+        if hop.at_expiry and not hop.held and exchange.closing is None:
+            oldest = self._steps.oldest(exchange, Step.SWITCHING)
+            if oldest is not None and now - oldest.since >= _UNACKNOWLEDGED and exchange.lease is not None:
+                hop.held = True
+                self._in.outbox.act(KeepAddress(address=hop.first, until=exchange.lease))
+
+    def _give_up_asking(self, exchange: Exchange, now: int) -> None:
+        timeout = self._in.settings.answer_timeout
+        recognised = exchange.unrecognised is None or exchange.answered is not None
+        outcome = Outcome.NO_ANSWER if recognised else Outcome.NOT_RECOGNISED
+        if not recognised and now - (exchange.unrecognised or now) >= self._in.settings.recognition:
+            self._fail(exchange, outcome, now)
+        for step in (Step.ASKING, Step.SUPPORTED):
+            while (item := self._steps.oldest(exchange, step)) is not None and now - item.since >= timeout:
+                self._asking.settle(exchange, item, outcome, "", now)
         if exchange.closing is None and exchange.failed is None and now - exchange.waiting >= timeout:
             if exchange.answered is None or (
                 exchange.prepared is None and not self._steps.any(exchange, *OPEN)
             ):
-                self._fail(exchange, Outcome.NO_ANSWER if recognised else Outcome.NOT_RECOGNISED, now)
+                self._fail(exchange, outcome, now)
             elif (
                 exchange.switched is not None
                 and exchange.acknowledged is None
                 and not self._steps.any(exchange, *OPEN)
             ):
                 exchange.acknowledged = now
-        if hop.at_expiry and not hop.held and exchange.closing is None:
-            oldest = self._steps.oldest(exchange, Step.SWITCHING)
-            if oldest is not None and now - oldest.since >= _UNACKNOWLEDGED and exchange.lease is not None:
-                hop.held = True
-                self._in.outbox.act(KeepAddress(address=hop.first, until=exchange.lease))
 
     def _fail(self, exchange: Exchange, outcome: Outcome, now: int) -> None:
         exchange.failed = outcome
@@ -222,13 +226,14 @@ class Progress:
             yield exchange.next_send
         if exchange.closing is not None:
             return
-        for step in (Step.ASKING, Step.SUPPORTED):
-            if (item := self._steps.oldest(exchange, step)) is not None:
-                yield item.since + timeout
-        if exchange.unrecognised is not None and exchange.answered is None:
-            yield exchange.unrecognised + self._in.settings.recognition
-        if exchange.prepared is None or (exchange.switched is not None and exchange.acknowledged is None):
-            yield exchange.waiting + timeout
+        if self._asking.asked_enough(exchange):
+            for step in (Step.ASKING, Step.SUPPORTED):
+                if (item := self._steps.oldest(exchange, step)) is not None:
+                    yield item.since + timeout
+            if exchange.unrecognised is not None and exchange.answered is None:
+                yield exchange.unrecognised + self._in.settings.recognition
+            if exchange.prepared is None or (exchange.switched is not None and exchange.acknowledged is None):
+                yield exchange.waiting + timeout
         if exchange.prepared is not None and exchange.switched is None:
             yield hop.due
         if (item := self._steps.oldest(exchange, Step.PREPARED)) is not None:

@@ -76,6 +76,7 @@ class Node:
         self.refuse: Callable[[IPv6Address], do.RefusedAddress | None] = lambda _: None
         self.fail_rewrite: Callable[[do.Rewrite], bool] = lambda _: False
         self.dies: Callable[[do.Action], bool] = lambda _: False
+        self.stalled = 0
         self.alive = True
         self.on_snapshot = b""
         self.pairs: list[tuple[str, bytes, list[IPv6Address]]] = []
@@ -102,6 +103,9 @@ class Node:
     def tell(self, call: Callable[[int], list[do.Action]]) -> None:
         """Give the core an input and carry out what it asks for."""
         if not self.alive:
+            return
+        if self.network.now < self.stalled:
+            self.network.after(self.stalled - self.network.now, lambda: self.tell(call))
             return
         actions = call(self.network.now)
         self.on_snapshot = self.core.snapshot()
@@ -192,7 +196,12 @@ class Node:
         if self.addresses.pop(gone, None) is not None:
             self.tell(lambda now: self.core.address_expired(gone, now))
 
-    # a restart
+    # no processor, a restart
+
+    def stall(self, duration: int) -> None:
+        """Do nothing for so long; what comes meanwhile waits, and the clock is looked at before it."""
+        self.stalled = self.network.now + duration
+        self.network.after(duration, lambda: self.tell(self.core.tick))
 
     def kill(self) -> None:
         self.alive = False

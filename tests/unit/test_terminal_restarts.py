@@ -1,4 +1,4 @@
-"""A terminal whose daemon dies takes its hops up again."""
+"""A terminal whose daemon dies, or has no processor for a while, takes its hops up again."""
 
 from __future__ import annotations
 
@@ -82,6 +82,21 @@ def test_time_that_passed_while_nobody_listened_is_no_silence_of_the_partner(pha
     network.run(4 * S)
     a.restart()
     network.run(6 * S)
+    assert outcomes(a) == {"hopped": 1}
+    assert not network.lost
+
+
+@pytest.mark.parametrize("after_ms", range(0, 60, 2))
+@pytest.mark.parametrize("who", ["a", "b"])
+def test_time_without_a_processor_is_no_silence_of_the_partner(who, after_ms):
+    """The clock says that the time is over before the answers are read that came meanwhile."""
+    network, a, b = terminals(rtt=10 * MS)
+    flows = network.service(a, b, 5000)
+    traffic(network, a, b, flows, 5 * S)
+    hop(a)
+    network.run(after_ms * MS)
+    network.nodes[who].stall(3 * S if who == "a" else S // 2)
+    network.run(20 * S)  # twice the longest round trip, and that was the stall
     assert outcomes(a) == {"hopped": 1}
     assert not network.lost
 
