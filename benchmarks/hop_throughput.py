@@ -5,6 +5,10 @@ that every packet of the stream is rewritten. *active*: a hop each period meanwh
 fast as it goes. On a machine that is busy with other things look at the best run, and at what a second of
 processor time carries.
 
+Between two namespaces the sender's processor does the kernel's work of both ends. With ``--processors 0,1``
+each end has its own, as two machines have: its program runs there, and its interface's packets are received
+there (receive packet steering; namespaces runtime as root).
+
     make benchmark-hop-throughput     or: python benchmarks/hop_throughput.py --seconds 3 --repeat 5
 """
 
@@ -23,9 +27,11 @@ from typing import NamedTuple
 
 import anyio
 
+from nodes import INTERFACE
 from nodes.terminal import model
 from orchestrator.applications import iperf3
 from orchestrator.applications.application import Ends
+from orchestrator.node import Node
 from orchestrator.testbed import Testbed
 
 NEAR, FAR = "terminal-a", "terminal-b"
@@ -64,16 +70,27 @@ class Measured(NamedTuple):
     hops: int
 
 
-async def measure(side: str, seconds: float, period: float, runtime: str) -> Measured:
+async def keep_to(node: Node, processor: int) -> None:
+    """Let the packets that come to a node be received by one processor."""
+    steering = f"echo {1 << processor:x} > /sys/class/net/{INTERFACE}/queues/rx-0/rps_cpus"
+    await node.exec(["sh", "-c", steering])
+
+
+async def measure(side: str, asked: argparse.Namespace) -> Measured:
     """One run, on a testbed of its own."""
-    async with Testbed.from_compose("compose.yaml", runtime=runtime, nodes=(NEAR, FAR)) as bed:
+    async with Testbed.from_compose("compose.yaml", runtime=asked.runtime, nodes=(NEAR, FAR)) as bed:
         if side != "none":
             await pair(bed)
         near, far = bed.node(NEAR), bed.node(FAR)
+        if asked.processors is not None:
+            for node, processor in zip((near, far), asked.processors, strict=True):
+                await keep_to(node, processor)
         ends = Ends(runtime=bed.runtime, client=near, server=far, address=far.address)
-        async with iperf3.running(ends, seconds=seconds, congestion="cubic") as stream:
+        async with iperf3.running(
+            ends, seconds=asked.seconds, congestion="cubic", processors=asked.processors
+        ) as stream:
             await stream.begun()
-            async with hopping(bed, side, period):
+            async with hopping(bed, side, asked.period):
                 found = await stream.wait()
         if not found.passed:
             sys.exit(f"{side}: {found.measured}")
@@ -91,7 +108,7 @@ async def benchmark(asked: argparse.Namespace) -> None:
     taken: dict[str, list[Measured]] = {side: [] for side in SIDES}
     for number in range(asked.repeat):
         for side in ORDERS[number % len(ORDERS)]:
-            taken[side].append(await measure(side, asked.seconds, asked.period, asked.runtime))
+            taken[side].append(await measure(side, asked))
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     print(f"Linux {platform.release()}, {asked.repeat} runs each, interleaved; load average {load}")
     heads = f"{'hopping':<8}  {'Gbit/s, median (to the best)':<28}  {'of none':<14}"
@@ -110,6 +127,12 @@ async def benchmark(asked: argparse.Namespace) -> None:
         sys.exit(f"more than {ALLOWED:.0%} below none")
 
 
+def two_processors(text: str) -> tuple[int, int]:
+    """Two numbers of processors, as in ``0,1``."""
+    client, server = map(int, text.split(","))
+    return client, server
+
+
 def main() -> None:
     """Measure, and print a table of medians."""
     parser = argparse.ArgumentParser(
@@ -119,6 +142,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--period", type=float, default=0.1, help="seconds from one hop to the next")
     parser.add_argument("--runtime", default="auto")
+    parser.add_argument("--processors", type=two_processors, help="the client's and the server's, as in 0,1")
     anyio.run(benchmark, parser.parse_args())
 
 

@@ -39,8 +39,11 @@ async def running(
     congestion: str | None = None,
     port: int = PORT,
     name: str = _NAME,
+    processors: tuple[int, int] | None = None,
 ) -> AsyncIterator[Application]:
     """Send for ``seconds`` within the context, or until told to end; as fast as it goes without a rate.
+
+    ``processors``: those that the client and the server keep to.
 
     Raises:
         MachineError: iperf3 is not there.
@@ -54,6 +57,7 @@ async def running(
         *("--bitrate", str(bits_per_second or 0)),
         *(["--congestion", congestion] if congestion is not None else []),
         *(["--bind", ends.source] if ends.source is not None else []),
+        *(["--affinity", "{},{}".format(*processors)] if processors is not None else []),
     ]
 
     if seconds is None:

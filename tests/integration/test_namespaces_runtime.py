@@ -83,6 +83,7 @@ async def test_each_node_has_its_own_name_processes_and_links():
             assert (await node.exec(["hostname"])).stdout.decode().strip() == name
             links = json.loads((await node.exec(["ip", "-json", "link"])).stdout)
             assert [link["ifname"] for link in links] == ["lo", "eth0"]
+            assert (await node.exec(["ls", "/sys/class/net"])).stdout.split() == [b"eth0", b"lo"]
             seen = (await node.exec(["ps", "-e", "-o", "pid="])).stdout.split()
             assert len(seen) == 4  # process 1, the keeper with its agent, and ps itself
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -43,7 +44,10 @@ def _mount(node: NodeBlueprint) -> None:
         Path("/etc/hosts"): os.open(HOSTS, os.O_PATH),
     }
     kernel.mount("none", Path("/"), flags=kernel.MS_REC | kernel.MS_PRIVATE)
-    kernel.mount("proc", Path("/proc"), "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+    no_files = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+    kernel.mount("proc", Path("/proc"), "proc", no_files)
+    with contextlib.suppress(PermissionError):  # without root, where something covers a part of /sys
+        kernel.mount("sysfs", Path("/sys"), "sysfs", no_files)  # of the node's interfaces, not the machine's
     kernel.mount("tmpfs", RUN, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
     for target, fd in held.items():
         if target.is_relative_to(RUN):
