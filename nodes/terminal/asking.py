@@ -32,7 +32,7 @@ from nodes.terminal.surroundings import Surroundings
 MOST_MS = 0xFFFFFFFF
 _QUICK_TRIES = 8
 _CLOSE_TRIES = 12
-_LEAST_TRIES = 4
+_LEAST_TRIES = 5
 _SETTLING = 3000 * NS_PER_MS
 """How long an answered close waits for the answers to its repetitions: a partner without a processor for
 this long gives them all at once, then. What is lost on the way costs an address that lives so much longer."""
@@ -79,7 +79,9 @@ class Asking:
             exchange.next_send = None
             return
         settings = self._in.settings
-        wait = self._in.random.randint(settings.retry_least, settings.retry_most) + (sent - 1) * _EACH
+        chance = self._in.random.randint(settings.retry_least, settings.retry_most)
+        slow = self._in.pairs[exchange.pair].round_trip.timeout + chance - settings.retry_least
+        wait = max(chance + (sent - 1) * _EACH, min(slow, settings.retry_slow))
         if exchange.tries > _QUICK_TRIES:
             wait = min(wait << min(exchange.tries - _QUICK_TRIES, 16), settings.retry_slow)
         exchange.tries += 1
@@ -250,9 +252,10 @@ class Asking:
         pair = self._in.pairs[exchange.pair]
         pair.carriage = exchange.carriage = carriage
         pair.silent = False
-        exchange.measure(
-            Leg.FIRST if message.kind is Kind.UPDATE_RESPONSE else Leg.SECOND, message.answered, now
-        )
+        leg = Leg.FIRST if message.kind is Kind.UPDATE_RESPONSE else Leg.SECOND
+        taken = exchange.measure(leg, message.answered, now)
+        if taken is not None:
+            pair.round_trip.measured(taken)
         if message.kind is Kind.UPDATE_RESPONSE:
             self._take_response(exchange, destination, message, now)
         elif message.kind is Kind.BACKUP_RESPONSE:

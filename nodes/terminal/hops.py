@@ -139,11 +139,12 @@ class Exchange(msgspec.Struct, kw_only=True):
         """The service of this id; ids count up from 1."""
         return self.items[number - 1] if 0 < number <= len(self.items) else None
 
-    def measure(self, leg: int, answered: int | None, now: int) -> None:
-        """An answer came to the message of this number."""
+    def measure(self, leg: int, answered: int | None, now: int) -> int | None:
+        """An answer came to the message of this number; how long it took, ns, where that is known."""
         taken = self.numbering[leg - 1].since(answered, now) if answered is not None else None
         if taken is not None:
             self.rtt = max(taken, self.rtt or 0)
+        return taken
 
 
 class Hop(msgspec.Struct, kw_only=True):

@@ -8,6 +8,7 @@ from ipaddress import IPv6Address
 from nodes import errors
 from nodes.terminal.actions import Carriage
 from nodes.terminal.keys import PairKeys
+from nodes.terminal.round_trip import RoundTrip
 
 MOST_PAIRS = 256
 _MOST_ADDRESSES = 64
@@ -22,6 +23,7 @@ class Pair:
         addresses: where it is known to be, the latest last.
         carriage: how messages reached it last; None: not known yet.
         silent: it did not answer, or did not recognise, the last message.
+        round_trip: how long it takes to answer.
     """
 
     def __init__(self, name: str, secret: bytes, addresses: list[IPv6Address]) -> None:
@@ -30,6 +32,7 @@ class Pair:
         self.addresses = list(addresses)
         self.carriage: Carriage | None = None
         self.silent = False
+        self.round_trip = RoundTrip()
 
     @property
     def address(self) -> IPv6Address | None:

@@ -18,7 +18,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         option_type: of the destination option that carries them.
         fallback: whether they travel by UDP too, once nothing came back by :attr:`Carriage.OPTION`.
         fallback_after: how long that takes.
-        retry_least: a message is repeated after this time or up to ``retry_most``, by chance;
+        retry_least: a message is repeated after this time or up to ``retry_most``, by chance, or after the
+            partner's round-trip timeout where that is longer;
         retry_most: after eight times the interval doubles each time, up to ``retry_slow``.
         retry_slow: see above.
         answer_timeout: how long a question is repeated before it counts as not answered.

@@ -49,7 +49,8 @@ class Scanner:
         if not self._retires or not gone:
             return
         targets = list(dict.fromkeys([gone[0], *gone[-_LATEST:]]))
-        present = ipaddress.IPv6Address(evidence.closed(events, MOVING)[-1].data["second"])
+        latest = max(evidence.closed(events, MOVING), key=lambda event: int(event.data["hop"]))
+        present = ipaddress.IPv6Address(latest.data["second"])  # hops close in any order
         around = [
             ipaddress.IPv6Address(int(one) + step)
             for one in targets[:1]

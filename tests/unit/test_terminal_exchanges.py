@@ -215,6 +215,20 @@ def test_the_grace_is_two_round_trips():
     assert phases["closing"] - phases["acknowledged"] >= 2 * 60
 
 
+def test_a_slow_partner_is_not_asked_more_often_than_it_answers():
+    network, a, b = terminals(rtt=200 * MS)
+    network.service(a, b, 5000)
+    messages = []
+    for _ in range(2):
+        before = len(network.sent)
+        hop(a)
+        network.run(20 * S)
+        messages.append(len(network.sent) - before)
+    assert outcomes(a) == {"hopped": 2}
+    assert messages[0] > 2 * 10  # nothing was known of the partner
+    assert messages[1] == 10  # request, two backup requests for the cookie, switch, close: each answered
+
+
 def test_packets_of_both_ends_bear_the_first_address_until_the_switch():
     network, a, b = terminals(rtt=20 * MS)
     flows = network.service(a, b, 5000)
