@@ -1,7 +1,6 @@
-"""The first terminal's side of an exchange: what it sends, and what answers change. No I/O.
+"""The first terminal's side of an exchange: what it sends. No I/O.
 
-Nothing is sent once: what is pending is repeated until it is answered or its time is over, and every answer
-may come twice, late, or in another order.
+Nothing is sent once: what is pending is repeated until it is answered or its time is over.
 """
 
 from __future__ import annotations
@@ -12,13 +11,12 @@ from ipaddress import IPv6Address
 from typing import Any
 
 from nodes.terminal.actions import Carriage, Outcome, Send
-from nodes.terminal.hops import Exchange, Hop, Item, Proof, Step, Steps
+from nodes.terminal.hops import Exchange, Hop, Item, Step, Steps
 from nodes.terminal.keys import ContextKeys, Direction, Leg
 from nodes.terminal.message import (
     MOST_IDS,
     MOST_SERVICES,
     Capability,
-    Code,
     Kind,
     Lifetimes,
     Listed,
@@ -33,9 +31,6 @@ MOST_MS = 0xFFFFFFFF
 _QUICK_TRIES = 8
 _CLOSE_TRIES = 12
 _LEAST_TRIES = 5
-_SETTLING = 3000 * NS_PER_MS
-"""How long an answered close waits for the answers to its repetitions: a partner without a processor for
-this long gives them all at once, then. What is lost on the way costs an address that lives so much longer."""
 _EACH = NS_PER_MS // 2
 """What the interval of repetition grows by for each message beyond the first: a partner reads them all."""
 
@@ -43,7 +38,7 @@ Addresses = tuple[IPv6Address, IPv6Address]
 
 
 class Asking:
-    """Sends an exchange's messages and takes their answers."""
+    """Sends an exchange's messages."""
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._in = surroundings
@@ -243,115 +238,11 @@ class Asking:
         ):
             yield Carriage.UDP
 
-    # what answers change
-
-    def take_answer(
-        self, exchange: Exchange, destination: IPv6Address, message: Message, carriage: Carriage, now: int
-    ) -> None:
-        """Take a message of the partner that is authentic and new."""
-        pair = self._in.pairs[exchange.pair]
-        pair.carriage = exchange.carriage = carriage
-        pair.silent = False
-        leg = Leg.FIRST if message.kind is Kind.UPDATE_RESPONSE else Leg.SECOND
-        taken = exchange.measure(leg, message.answered, now)
-        if taken is not None:
-            pair.round_trip.measured(taken)
-        if message.kind is Kind.UPDATE_RESPONSE:
-            self._take_response(exchange, destination, message, now)
-        elif message.kind is Kind.BACKUP_RESPONSE:
-            self._take_backup_response(exchange, message, now)
-        elif message.kind is Kind.SWITCH_ACK:
-            self._take_switch_ack(exchange, message, now)
-        elif message.kind is Kind.CLOSE:
-            self._take_close(exchange, message, now)
-        elif message.kind is Kind.ERROR:
-            self._take_error(exchange, message, now)
-
-    def _take_close(self, exchange: Exchange, message: Message, now: int) -> None:
-        """The partner knows; the second address may be retired once no repetition is left to be answered."""
-        if exchange.closing is None or exchange.closed is not None:
-            return
-        last = exchange.numbering[Leg.SECOND - 1].last
-        if message.answered is None or message.answered >= last:
-            exchange.closed = now
-        elif exchange.settling is None:
-            exchange.settling = exchange.next_send = now + max(self.grace(exchange), _SETTLING)
+    # how far an exchange has come
 
     def grace(self, exchange: Exchange) -> int:
         """How long something of the partner may still be under way, ns."""
         return max(self._in.settings.grace, 2 * (exchange.rtt or 0))
-
-    def _take_response(
-        self, exchange: Exchange, destination: IPv6Address, message: Message, now: int
-    ) -> None:
-        if exchange.answered is None:
-            exchange.answered = now
-        exchange.unrecognised = None
-        for cookie in message.cookies[:1]:
-            if not message.results and message.answered is None:  # the proof that was shown was too old
-                for supported in self.steps.at(exchange, Step.SUPPORTED):
-                    supported.sent = False
-            exchange.proofs = [one for one in exchange.proofs if one.address != destination]
-            exchange.proofs.append(Proof(address=destination, cookie=cookie))
-            del exchange.proofs[:-8]
-        for result in message.results:
-            if result.id == 0:
-                self._refuse_all(exchange, result.code, now)
-                return
-            item = exchange.item(result.id)
-            if item is None or item.step is not Step.ASKING:
-                continue
-            if result.code == Code.SUPPORTED:
-                item.asked_from = destination
-                self.steps.move(exchange, item, Step.SUPPORTED, now)
-            else:
-                self.settle(exchange, item, Outcome.REFUSED, _reason(result.code), now)
-        self.progress(exchange, now)
-
-    def _take_backup_response(self, exchange: Exchange, message: Message, now: int) -> None:
-        if exchange.closing is not None:
-            return
-        if exchange.prepared is None:
-            exchange.prepared = now
-        for result in message.results:
-            item = exchange.item(result.id)
-            if item is None or item.step is not Step.SUPPORTED:
-                continue
-            if result.code == Code.SUPPORTED:
-                self.steps.move(exchange, item, Step.PREPARED, now)
-            else:
-                self.settle(exchange, item, Outcome.REFUSED, _reason(result.code), now)
-        self.progress(exchange, now)
-
-    def _take_switch_ack(self, exchange: Exchange, message: Message, now: int) -> None:
-        news = exchange.switched is not None and exchange.acknowledged is None
-        for number in message.ids:
-            item = exchange.item(number)
-            if item is not None and item.step is Step.SWITCHING:
-                self.steps.move(exchange, item, Step.SWITCHED, now)
-                item.outcome = Outcome.HOPPED
-                news = True
-        if news and exchange.switched is not None and not self.steps.any(exchange, Step.SWITCHING):
-            exchange.acknowledged = now
-        if news:
-            self.progress(exchange, now)
-
-    def _take_error(self, exchange: Exchange, message: Message, now: int) -> None:
-        code = next((result.code for result in message.results if result.id == 0), None)
-        if code == Code.COOKIE_NEEDED and message.cookies and exchange.prepared is None:
-            if exchange.proof != message.cookies[0]:
-                exchange.proof = message.cookies[0]
-                for item in self.steps.at(exchange, Step.SUPPORTED):
-                    item.sent = False
-                self.progress(exchange, now)
-        elif code is not None and code != Code.COOKIE_NEEDED:
-            self._refuse_all(exchange, code, now)
-
-    def _refuse_all(self, exchange: Exchange, code: int, now: int) -> None:
-        for item in self.steps.at(exchange, Step.ASKING, Step.SUPPORTED):
-            self.settle(exchange, item, Outcome.REFUSED, _reason(code), now)
-        if exchange.prepared is None:
-            exchange.failed = Outcome.REFUSED
 
     def settle(self, exchange: Exchange, item: Item, outcome: Outcome, reason: str, now: int) -> None:
         """Decide what becomes of a service; nothing more is done for it in this hop."""
@@ -379,10 +270,3 @@ class Asking:
 
 def _ms(duration: int | None) -> int:
     return MOST_MS if duration is None else min(max(duration, 0) // NS_PER_MS, MOST_MS)
-
-
-def _reason(code: int) -> str:
-    try:
-        return Code(code).name.lower().replace("_", " ")
-    except ValueError:
-        return f"code {code}"

@@ -19,6 +19,7 @@ from nodes.terminal.actions import (
     Outcome,
     RefreshFlows,
 )
+from nodes.terminal.answers import Answers
 from nodes.terminal.asking import Asking
 from nodes.terminal.exchanges import Exchanges
 from nodes.terminal.hops import Exchange, Hop, Step
@@ -37,7 +38,8 @@ class FirstTerminal:
     """All hops of this terminal.
 
     Attributes:
-        asking: sends the messages of exchanges and takes their answers.
+        asking: sends the messages of exchanges.
+        answers: takes their answers.
         hops: those under way, oldest first.
         leaving: the addresses that they leave.
         exchanges: theirs.
@@ -46,6 +48,7 @@ class FirstTerminal:
     def __init__(self, surroundings: Surroundings) -> None:
         self._in = surroundings
         self.asking = Asking(surroundings)
+        self.answers = Answers(surroundings, self.asking)
         self._steps = self.asking.steps
         self.hops: list[Hop] = []
         self.leaving = Leaving(surroundings, self.hops)

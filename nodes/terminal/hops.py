@@ -1,7 +1,8 @@
 """A hop's state at the first terminal: its exchange with each partner, each service in it. No I/O.
 
 Everything here is data that a restart takes up again; what is done with it stands in
-:mod:`nodes.terminal.first`, :mod:`nodes.terminal.exchanges` and :mod:`nodes.terminal.asking`.
+:mod:`nodes.terminal.first`, :mod:`nodes.terminal.exchanges`, :mod:`nodes.terminal.asking` and
+:mod:`nodes.terminal.answers`.
 """
 
 from __future__ import annotations

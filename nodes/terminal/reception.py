@@ -125,7 +125,7 @@ class Reception:
         if not exchange.windows[leg - 1].take(message.sequence):
             self._in.dropped["replayed"] += 1
             return
-        self._first.asking.take_answer(exchange, destination, message, carriage, now)
+        self._first.answers.take(exchange, destination, message, carriage, now)
         self._first.answered(hop, exchange, now)
 
     def _take_known(
