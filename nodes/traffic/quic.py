@@ -30,7 +30,7 @@ WINDOW = 16 << 20
 """What either end lets the other send ahead, so that flow control is never what limits."""
 
 _ROOM = 4 << 20
-_LARGEST_DATAGRAM = 65_536
+LARGEST_DATAGRAM = 65_536
 _KEPT_SOCKETS = 4
 
 
@@ -99,7 +99,7 @@ class QuicEnd:
     def _read(self, one: socket.socket, happened: list[Happened]) -> None:
         while True:
             try:
-                octets, ancillary, _flags, address = one.recvmsg(_LARGEST_DATAGRAM, ANCILLARY_OCTETS)
+                octets, ancillary, _flags, address = one.recvmsg(LARGEST_DATAGRAM, ANCILLARY_OCTETS)
             except (BlockingIOError, ConnectionError):
                 return
             except OSError:  # an ICMPv6 error for a datagram before

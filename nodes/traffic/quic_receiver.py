@@ -13,11 +13,10 @@ from aioquic.quic.events import ConnectionTerminated, StreamDataReceived
 from aioquic.quic.packet import QuicPacketType, pull_quic_header
 
 from nodes.traffic.addresses import Address
-from nodes.traffic.quic import Happened, QuicEnd, datagram_socket, server_configuration
+from nodes.traffic.quic import LARGEST_DATAGRAM, Happened, QuicEnd, datagram_socket, server_configuration
 from nodes.traffic.receiver import Arrival, Arrivals
 
 _CONNECTION_ID = 8
-_LARGEST_DATAGRAM = 65_536
 
 
 class QuicInlet:
@@ -67,7 +66,7 @@ class QuicInlet:
     def _accept(self) -> QuicEnd | None:
         """The connection that an Initial packet begins; the packet is left for it to read."""
         try:
-            first = self._listener.recv(_LARGEST_DATAGRAM, socket.MSG_PEEK)
+            first = self._listener.recv(LARGEST_DATAGRAM, socket.MSG_PEEK)
         except BlockingIOError:
             return None
         try:
