@@ -10,15 +10,38 @@ from typing import Any
 
 from nodes.events import Event
 from orchestrator.capture.retired import Retired
+from orchestrator.continuity.flow_logs import ReceivedLog, SentLog
+from orchestrator.continuity.throughput import deepest_dip
 
 CLOSED = "hop.closed"
 FAILED = "hop.failed"
 SERVICE = "hop.service"
+_BIN_NS = 100_000_000
 
 
 def closed(events: Iterable[Event], node: str | None = None) -> list[Event]:
     """The hops that were closed, of one node or of all."""
     return [event for event in events if event.kind == CLOSED and node in (None, event.node)]
+
+
+def dip(sent: SentLog, received: ReceivedLog, events: Iterable[Event], node: str) -> float:
+    """The deepest dip of a stream from the first change of a node's address on, in percent.
+
+    A hop daemon tells of the addresses that it finds, too: before the traffic, so they are no change, and the
+    stream's slow start is no dip. 100 where there was no change, or nothing arrived.
+    """
+    if not len(sent.sent_ns):
+        return 100.0
+    began, ended = int(sent.sent_ns.min()), int(sent.sent_ns.max())
+    changes = [
+        event.time_ns
+        for event in events
+        if event.kind in ("hop.started", "address.added") and event.node == node and event.time_ns > began
+    ]
+    if not changes:
+        return 100.0
+    found = deepest_dip(sent, received, start_ns=min(changes), end_ns=ended, bin_ns=_BIN_NS)
+    return 100.0 if found is None else found.percent
 
 
 def phases(events: Iterable[Event]) -> dict[str, dict[str, float]]:

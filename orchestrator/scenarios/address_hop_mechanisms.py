@@ -19,10 +19,9 @@ from nodes import INTERFACE
 from nodes.address_changes import AddressChanges
 from nodes.events import Event
 from orchestrator.continuity import read_received, read_sent
-from orchestrator.continuity.throughput import deepest_dip
 from orchestrator.delay_path import delayed_path
 from orchestrator.evidence.verdict import Check
-from orchestrator.flows import FlowResult, FlowSpec, Transport
+from orchestrator.flows import FlowSpec, Transport
 from orchestrator.program import run_program
 from orchestrator.scenarios import address_hop_evidence as evidence
 from orchestrator.scenarios import address_hop_link as link
@@ -46,7 +45,6 @@ _BEFORE, _AFTER = 1.0, 0.5
 _OVERLAP = 0.6
 """The share of a period for which the first address is still there."""
 _MOST_OVERLAP = 1.0
-_BIN_NS = 100_000_000
 
 
 def specs(stage: Stage, parameters: AddressHopScenario) -> list[FlowSpec]:
@@ -182,7 +180,8 @@ def _judge(stage: Stage, parameters: AddressHopScenario) -> None:
                 measured=f"{found.lost} of {found.sent} lost",
                 passed=found.lost == 0,
             )
-    dip = _dip(flows[BULK], events)
+    bulk = flows[BULK]
+    dip = evidence.dip(read_sent(bulk.sent_log), read_received(bulk.received_log), events, MOVING)
     stage.add(
         Check.of(
             "throughput dip of bulk, %",
@@ -210,19 +209,3 @@ def _judge_mechanism(stage: Stage, parameters: AddressHopScenario) -> None:
                 measured=str(flow.migrations),
                 passed=flow.migrations == parameters.hops,
             )
-
-
-def _dip(flow: FlowResult, events: list[Event]) -> float:
-    """The deepest dip of a flow from the first change on, in percent; 100 where nothing arrived."""
-    sent, received = read_sent(flow.sent_log), read_received(flow.received_log)
-    began = int(sent.sent_ns.min(initial=0))
-    changes = [
-        event.time_ns
-        for event in events
-        if event.kind in ("hop.started", "address.added") and event.node == MOVING and event.time_ns > began
-    ]
-    if not changes:
-        return 100.0
-    ends = int(sent.sent_ns.max(initial=0))
-    found = deepest_dip(sent, received, start_ns=min(changes), end_ns=ends, bin_ns=_BIN_NS)
-    return 100.0 if found is None else found.percent

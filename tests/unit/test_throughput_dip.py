@@ -5,15 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nodes.events import event
 from orchestrator.continuity.flow_logs import ReceivedLog, SentLog
 from orchestrator.continuity.throughput import deepest_dip
+from orchestrator.scenarios import address_hop_evidence as evidence
 
 MS = 1_000_000
 DELAY = 20
 STEADY = list(range(3000))
 
 
-def dip(sent_ms, received_ms, start=1000, end=2000, bin_ms=100):
+def logs(sent_ms, received_ms):
     """Of a record a millisecond, sent and received at these times; those that are missing are None."""
     pairs = list(zip(sent_ms, received_ms, strict=True))
     order = np.arange(len(pairs), dtype=np.int64)
@@ -28,7 +30,11 @@ def dip(sent_ms, received_ms, start=1000, end=2000, bin_ms=100):
         received_ns=np.array([pairs[number][1] for number in came], np.int64) * MS,
         sent_ns=at[came],
     )
-    return deepest_dip(sent, received, start_ns=start * MS, end_ns=end * MS, bin_ns=bin_ms * MS)
+    return sent, received
+
+
+def dip(sent_ms, received_ms, start=1000, end=2000, bin_ms=100):
+    return deepest_dip(*logs(sent_ms, received_ms), start_ns=start * MS, end_ns=end * MS, bin_ns=bin_ms * MS)
 
 
 def delivered(sent_ms, held=(0, 0)):
@@ -75,3 +81,20 @@ def test_of_nothing_there_is_no_dip():
 def test_a_dip_is_a_share(times, delay):
     found = dip(sorted(times), [at + delay for at in sorted(times)], bin_ms=1)
     assert found is None or 0 <= found.percent <= 100
+
+
+def test_what_a_stream_does_before_the_address_changes_is_no_dip():
+    """The hop daemon told of its addresses before the stream began, and the stream began slowly."""
+    late = [at + 100 for at in STEADY]
+    events = [
+        event("address.added", node="a", time_ns=50 * MS),
+        event("hop.started", node="a", time_ns=1000 * MS),
+    ]
+    found = evidence.dip(*logs(late, delivered(late, held=(150, 400))), events, "a")
+    assert found == pytest.approx(0, abs=1)
+    found = evidence.dip(*logs(late, delivered(late, held=(1200, 1250))), events, "a")
+    assert found == pytest.approx(50, abs=3)
+
+
+def test_a_stream_that_no_change_came_to_is_not_praised_for_it():
+    assert evidence.dip(*logs(STEADY, delivered(STEADY)), [], "a") == 100
