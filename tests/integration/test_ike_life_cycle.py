@@ -256,5 +256,6 @@ async def test_a_child_that_is_trapped_is_negotiated_by_its_first_packet():
         # until one is answered: what comes before there is an SA is lost
         command = ["ping", "-6", "-n", "-c", "1", "-i", "0.2", "-w", f"{HEARD:g}", "-I", near, far]
         await ends.bed.node(OURS_TOO).exec(command)
+        await ends.heard("child-sa.effective", OURS_TOO)  # told a moment after the kernel has it
         (child,) = await ends.children(OURS_TOO)
         assert (child.name, child.state) == (CHILD, "EFFECTIVE")

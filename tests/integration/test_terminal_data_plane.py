@@ -201,7 +201,6 @@ def rewrite(planes, one):
         assert hand.tell({"rewrite": [order]}) is None
 
 
-@pytest.mark.stock_kernel
 @pytest.mark.parametrize(
     ("kind", "server", "protocol"), [("SOCK_DGRAM", UDP_SERVER, UDP), ("SOCK_STREAM", TCP_SERVER, TCP)]
 )
@@ -285,7 +284,6 @@ table ip6 firewall {
 """
 
 
-@pytest.mark.stock_kernel
 @pytest.mark.parametrize(
     ("kind", "server", "protocol"), [("SOCK_DGRAM", UDP_SERVER, UDP), ("SOCK_STREAM", TCP_SERVER, TCP)]
 )
@@ -399,7 +397,6 @@ def routed(nodes):
     yield
 
 
-@pytest.mark.stock_kernel
 @pytest.mark.parametrize(
     ("kind", "server", "protocol"), [("SOCK_DGRAM", UDP_SERVER, UDP), ("SOCK_STREAM", TCP_SERVER, TCP)]
 )
@@ -433,7 +430,6 @@ def test_nobody_listens_comes_to_the_socket_and_tells_the_wire_nothing_of_the_fi
     assert addresses(quoted) == (A2, B2)
 
 
-@pytest.mark.stock_kernel
 def test_a_datagram_in_fragments_is_rewritten_whole(nodes):
     with both(nodes) as planes, talk(nodes, "b", UDP_SERVER) as service:
         assert service.hear() == "bound"
@@ -443,7 +439,6 @@ def test_a_datagram_in_fragments_is_rewritten_whole(nodes):
             assert client.ask("5000") == f"{A} {port} 5000"
 
 
-@pytest.mark.stock_kernel
 def test_nobody_reaches_a_retired_address_and_nothing_leaves_from_it(nodes):
     with both(nodes) as planes, talk(nodes, "a", UDP_SERVER) as service:
         assert service.hear() == "bound"

@@ -104,7 +104,6 @@ async def talking(bed, server, client, destination):
             await process.aclose()
 
 
-@pytest.mark.stock_kernel
 async def test_one_hop_takes_live_flows_along_and_tells_its_phases(runtime):
     async with terminals(runtime=runtime) as bed:
         first = bed.node(A).address
