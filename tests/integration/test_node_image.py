@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import docker
@@ -54,6 +55,11 @@ def test_image_built_from_these_sources_is_current(engine: docker.DockerClient, 
     assert engine.images.get(name).labels[CONTENT_LABEL] == content_hash(sources(checkout))
 
 
+def build_from(checkout: Path) -> None:
+    with closing(connect()) as client:
+        build(client, "bookworm", print, root=checkout)
+
+
 def test_builds_of_several_checkouts_at_once_all_succeed(engine: docker.DockerClient, checkout: Path):
     """One may not remove what another is building upon."""
     others = [checkout.with_name(f"other-{number}") for number in range(3)]
@@ -63,7 +69,7 @@ def test_builds_of_several_checkouts_at_once_all_succeed(engine: docker.DockerCl
     made = [tag_of_content("bookworm", content_hash(sources(other))) for other in others]
     try:
         with ThreadPoolExecutor() as threads:
-            list(threads.map(lambda other: build(connect(), "bookworm", print, root=other), others))
+            list(threads.map(build_from, others))
         assert [state(engine, "bookworm", other) for other in others] == [State.CURRENT] * len(others)
     finally:
         engine.images.get(require(engine, IMAGE)).tag(REPOSITORY, "bookworm")

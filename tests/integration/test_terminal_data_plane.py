@@ -439,17 +439,22 @@ def test_a_datagram_in_fragments_is_rewritten_whole(nodes):
             assert client.ask("5000") == f"{A} {port} 5000"
 
 
+def assert_retired_address_is_silent(nodes, plane, client_program):
+    """The service at A answers the client in B before A is retired and after it is released."""
+    nodes.run("a", f"ip -6 route add local {A} dev lo table local")
+    with talk(nodes, "b", client_program, "SOCK_DGRAM", B, 0, A) as client:
+        client.hear()
+        assert client.ask("10").endswith(" 10")
+        plane.tell({"retire": A})
+        assert client.ask("11").startswith("TimeoutError")
+        plane.tell({"release": A})
+        assert client.ask("12").endswith(" 12")
+
+
 def test_nobody_reaches_a_retired_address_and_nothing_leaves_from_it(nodes):
     with both(nodes) as planes, talk(nodes, "a", UDP_SERVER) as service:
         assert service.hear() == "bound"
-        nodes.run("a", f"ip -6 route add local {A} dev lo table local")
-        with talk(nodes, "b", CLIENT, "SOCK_DGRAM", B, 0, A) as client:
-            client.hear()
-            assert client.ask("10").endswith(" 10")
-            planes[0].tell({"retire": A})
-            assert client.ask("10").startswith("TimeoutError")
-            planes[0].tell({"release": A})
-            assert client.ask("10").endswith(" 10")
+        assert_retired_address_is_silent(nodes, planes[0], CLIENT)
         planes[0].tell({"retire": A})
         with sniffer(nodes) as following, talk(nodes, "a", CLIENT, "SOCK_DGRAM", A, 0, B) as client:
             client.hear()
@@ -474,14 +479,7 @@ TELLING_SERVER = UDP_SERVER.replace(
 def test_an_option_like_a_messages_opens_no_way_to_a_retired_address(nodes):
     with both(nodes) as planes, talk(nodes, "a", TELLING_SERVER) as service:
         assert service.hear() == "bound"
-        nodes.run("a", f"ip -6 route add local {A} dev lo table local")
-        with talk(nodes, "b", WITH_AN_OPTION, "SOCK_DGRAM", B, 0, A) as client:
-            client.hear()
-            assert client.ask("10").endswith(" 10")
-            planes[0].tell({"retire": A})
-            assert client.ask("11").startswith("TimeoutError")
-            planes[0].tell({"release": A})
-            assert client.ask("12").endswith(" 12")
+        assert_retired_address_is_silent(nodes, planes[0], WITH_AN_OPTION)
         assert [service.hear(), service.hear()] == ["10", "12"]
 
 
