@@ -49,13 +49,10 @@ class Receiver:
     Attributes:
         dropped: datagrams that found no room in its socket.
         ended_ns: before this moment it had not ended, and had to receive what came.
-        may_be_late: whether its receive times may be later than the packets', as those of a stream are,
-            which waits in the kernel to be read.
     """
 
     dropped: int = 0
     ended_ns: int = NEVER
-    may_be_late: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -194,19 +191,20 @@ class _Comparison:
             return None, np.zeros(probes, np.bool_)
         seen = self._arriving
         difference = np.full(probes, NEVER, np.int64)
-        early = np.zeros(probes, np.int64)
         for interface in np.unique(seen.interface):
             on_it = seen.interface == interface
             first_ns = _earliest(seen.position[on_it], seen.time_ns[on_it], probes)
             both = (first_ns < NEVER) & (self._received_ns < NEVER)
-            later = np.where(both, self._received_ns - np.where(both, first_ns, 0), 0)
-            nearer = both & (np.abs(later) < difference)
-            difference[nearer], early[nearer] = np.abs(later)[nearer], -later[nearer]
+            apart = np.where(both, np.abs(self._received_ns - np.where(both, first_ns, 0)), NEVER)
+            difference = np.minimum(difference, apart)
         compared = difference < NEVER
         if not compared.any():
             return None, compared
-        out = early if self._receiver.may_be_late else difference
-        return int(difference[compared].max()), compared & (out > TIME_TOLERANCE_NS)
+        if seen.stamp_ns is None:
+            out = difference > TIME_TOLERANCE_NS
+        else:  # of a stream, which may be read as late as its application likes
+            out = self._received_ns < _earliest(seen.position, seen.stamp_ns, probes) - TIME_TOLERANCE_NS
+        return int(difference[compared].max()), compared & out
 
     def _say(self, what: str, which: Mask) -> None:
         if which.any():

@@ -103,7 +103,7 @@ class _Reconciliation:
             self._received,
             None if is_open else leaving,
             arriving,
-            Receiver(dropped=self._flow.dropped, ended_ns=self._receiver_ended_ns(), may_be_late=of_stream),
+            Receiver(dropped=self._flow.dropped, ended_ns=self._receiver_ended_ns()),
             compare_times=compare_times,
         )
         if not compare_times:

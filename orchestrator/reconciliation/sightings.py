@@ -33,6 +33,8 @@ class Sightings:
         changed: the numbers of packets of the flow whose content is not what was sent.
         unknown: the numbers of packets of the flow whose probe is not in the sender's log.
         unreadable: packets that may be the flow's, but are cut too short by the capture to tell.
+        stamp_ns: for a stream, whose octets wait in the kernel to be read and are joined there, the earliest
+            receive time that the kernel may give for a record; None where that is exactly ``time_ns``.
     """
 
     position: Integers
@@ -43,6 +45,7 @@ class Sightings:
     changed: Offsets
     unknown: Offsets
     unreadable: int = 0
+    stamp_ns: Integers | None = None
 
     def copies(self, probes: int) -> Integers:
         """How often each of ``probes`` probes was seen; a packet seen on two interfaces counts once."""

@@ -80,9 +80,11 @@ class Segments:
         ports, beginning = found
         mine = np.flatnonzero(self._between(ports) & (self._length > 0))
         begin = _unwrapped(self._sequence[mine], beginning)
-        coverage = _Coverage(begin, begin + self._length[mine])
+        end = begin + self._length[mine]
+        coverage = _Coverage(begin, end)
         count = min(len(in_stream), coverage.octets // size)
-        last = mine[coverage.completed_by(np.arange(1, count + 1, dtype=np.int64) * size)]
+        ends = np.arange(1, count + 1, dtype=np.int64) * size
+        last = mine[coverage.completed_by(ends)]
         interfaces = np.unique(self._interface[mine])
         return Stream(
             records=dataclasses.replace(
@@ -92,10 +94,11 @@ class Segments:
                 number=self._index[last] + 1,
                 interface=self._interface[last],
                 whole=np.ones(count, np.bool_),
+                stamp_ns=_earliest_from(end, self._time_ns[mine], ends),
             ),
             octets=coverage.octets,
             repeated=max(
-                _Coverage(begin[there], begin[there] + self._length[mine[there]]).repeated
+                _Coverage(begin[there], end[there]).repeated
                 for there in (self._interface[mine] == interface for interface in interfaces)
             ),
             ports=ports,
@@ -148,6 +151,17 @@ def _unwrapped(sequence: np.ndarray[tuple[int], np.dtype[np.uint32]], beginning:
     return np.concatenate([np.full(1, first), first + np.cumsum(steps)])
 
 
+def _earliest_from(segment_ends: Integers, time_ns: Integers, ends: Integers) -> Integers:
+    """The earliest time of a segment that reaches each of ``ends``, or further.
+
+    The kernel gives whoever reads a stream the time of the last octet that it hands over, and what came out
+    of order came before the octets that it follows.
+    """
+    order = np.argsort(segment_ends)
+    earliest: Integers = np.minimum.accumulate(time_ns[order][::-1])[::-1]
+    return earliest[np.searchsorted(segment_ends[order], ends)]
+
+
 class _Coverage:
     """Which octets of a stream were seen, and by which of the segments, which are in the order of time.
 
@@ -185,4 +199,5 @@ def _no_sightings() -> Sightings:
         whole=np.empty(0, np.bool_),
         changed=_NOTHING,
         unknown=_NOTHING,
+        stamp_ns=_NOTHING,
     )

@@ -14,6 +14,7 @@ from nodes.traffic.probe import MIN_SIZE, ProbeFormat
 from orchestrator.capture.classify import classify
 from orchestrator.capture.pcapng import read
 from orchestrator.continuity import ReceivedLog, SentLog
+from orchestrator.reconciliation.agreement import Receiver, agreement
 from orchestrator.reconciliation.datagrams import Datagrams
 from orchestrator.reconciliation.stream import Segments
 from orchestrator.reconciliation.stream_times import by_packets
@@ -248,3 +249,18 @@ def test_a_record_that_waited_to_be_read_has_the_time_of_its_packets():
         sent_ns=np.zeros(4, np.int64),
     )
     assert by_packets(sent(), received, found.records).received_ns.tolist() == [0, 1 * MS, 2 * MS, 30 * MS]
+
+
+def test_a_record_sent_again_has_the_time_of_its_packet_though_the_kernel_gives_that_of_the_next_one():
+    """What came out of order is joined behind what fills the hole, whose time is forgotten."""
+    pieces = [(0, 100), (200, 300), (100, 200), (300, 400)]  # at 0, 1, 2 and 3 ms
+    _, found = streamed(*(segment(STREAM, begin, end) for begin, end in pieces))
+    assert found.records.stamp_ns.tolist() == [0, 1 * MS, 1 * MS, 3 * MS]
+    received = ReceivedLog(
+        flow_id=FLOW,
+        sequence=np.arange(4),
+        received_ns=np.array([0, 1 * MS, 1 * MS, 3 * MS]),
+        sent_ns=np.zeros(4, np.int64),
+    )
+    assert agreement(sent(4), received, None, found.records, Receiver()).contradictions == ()
+    assert by_packets(sent(4), received, found.records).received_ns.tolist() == [0, 2 * MS, 2 * MS, 3 * MS]
