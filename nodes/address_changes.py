@@ -3,14 +3,14 @@
 At each moment of the schedule the next address is added and the one before it is deprecated; after the
 overlap that one is deleted, as if its valid lifetime had ended. With ``mptcp`` the kernel's Multipath TCP is
 driven by ``ip mptcp`` as one would by hand, make before break: the new endpoint is added, its subflows are
-waited for, then the old endpoint is deleted, and with it its subflows, before the address goes.
+waited for, beyond the overlap where they need longer, then the old endpoint is deleted, and with it its
+subflows, before the address goes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import select
 import subprocess
 import sys
@@ -26,7 +26,10 @@ from nodes.program import DONE, READY, run, say
 
 _ENDPOINT_IDS = 250
 _MOST_SUBFLOWS = "8"
-_ESTABLISHED = re.compile(r"SF_ESTABLISHED.*\bsaddr6=(\S+)")
+_MAKE_SECONDS = 10.0
+"""After which the break comes without the subflows."""
+_LOOK_SECONDS = 0.2
+"""The longest that a subflow goes unnoticed whose event came before the monitor listened."""
 
 
 class AddressChanges(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,7 +84,6 @@ class _Mptcp:
     def __init__(self, order: AddressChanges, monitor: subprocess.Popen[bytes]) -> None:
         self._order = order
         self._monitor = monitor
-        self._heard = b""
         self._id = 0
 
     def add(self, address: str) -> None:
@@ -89,13 +91,11 @@ class _Mptcp:
         self._id = self._id % _ENDPOINT_IDS + 1
         _ip("mptcp", "endpoint", "add", address, "dev", self._order.interface, "id", str(self._id), "subflow")
 
-    def wait_for_subflows(self, address: str, deadline: float) -> int:
-        """How many connections had a subflow from the address by the deadline; returns once all have."""
-        there = 0
-        while there < self._order.mptcp and (left := deadline - time.monotonic()) > 0:
-            for line in self._lines(left):
-                found = _ESTABLISHED.search(line)
-                there += found is not None and found[1] == address
+    def wait_for_subflows(self, address: str) -> int:
+        """How many connections have a subflow from the address; returns once all have, or after a while."""
+        deadline = time.monotonic() + _MAKE_SECONDS
+        while (there := _established(address)) < self._order.mptcp and time.monotonic() < deadline:
+            self._wait_for_an_event()
         return there
 
     def delete(self, address: str, number: int) -> None:
@@ -108,13 +108,16 @@ class _Mptcp:
         """The endpoint that was added last; 0 before."""
         return self._id
 
-    def _lines(self, seconds: float) -> list[str]:
+    def _wait_for_an_event(self) -> None:
         assert self._monitor.stdout is not None
         fd = self._monitor.stdout.fileno()
-        if not select.select([fd], [], [], seconds)[0]:
-            return []
-        *lines, self._heard = (self._heard + os.read(fd, 65_536)).split(b"\n")
-        return [line.decode(errors="replace") for line in lines]
+        if select.select([fd], [], [], _LOOK_SECONDS)[0] and not os.read(fd, 65_536):
+            raise errors.NodeError("ip mptcp monitor: ended")
+
+
+def _established(address: str) -> int:
+    command = ["ss", "-Htn", "state", "established", "src", f"[{address}]"]
+    return len(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
 
 
 @contextlib.contextmanager
@@ -132,17 +135,17 @@ def _mptcp(order: AddressChanges) -> Iterator[_Mptcp | None]:
             monitor.kill()
 
 
-def _change(order: AddressChanges, old: str, new: str, due: float, mptcp: _Mptcp | None) -> None:
+def _change(order: AddressChanges, old: str, new: str, mptcp: _Mptcp | None) -> None:
     old_address, new_address = (one.partition("/")[0] for one in (old, new))
+    ends = time.monotonic() + order.overlap
     _ip("-6", "address", "add", new, "dev", order.interface, "nodad")
     say(event("address.added", address=new_address))
     _ip("-6", "address", "change", old, "dev", order.interface, "preferred_lft", "0", "valid_lft", "forever")
     say(event("address.deprecated", address=old_address))
-    ends = due + order.overlap
     if mptcp is not None:
         number = mptcp.newest
         mptcp.add(new_address)
-        there = mptcp.wait_for_subflows(new_address, ends)
+        there = mptcp.wait_for_subflows(new_address)
         say(event("mptcp.subflows", address=new_address, established=there, expected=order.mptcp))
         _until(ends)
         mptcp.delete(old_address, number)
@@ -165,9 +168,8 @@ def main() -> None:
         old = order.first
         with contextlib.suppress(_ToldToEnd):
             for number, new in enumerate(order.seconds, 1):
-                due = start + number * order.period
-                _until(due)
-                _change(order, old, new, due, mptcp)
+                _until(start + number * order.period)
+                _change(order, old, new, mptcp)
                 changed, old = changed + 1, new
     say(event(DONE, changed=changed))
 
