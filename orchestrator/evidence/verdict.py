@@ -118,6 +118,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     capture: CaptureTotals
     versions: dict[str, str]
 
+    def unmet(self) -> str:
+        """The checks that did not pass, one a line, for the message of whoever expected them to."""
+        return "\n".join(
+            f"{check.outcome.value}: {check.name}: expected {check.expected}, measured {check.measured}"
+            for check in self.checks
+            if check.outcome is not Outcome.PASS
+        )
+
 
 def overall(checks: Iterable[Check], flows: Iterable[FlowVerdict], capture: CaptureTotals) -> Outcome:
     """The outcome of a run.

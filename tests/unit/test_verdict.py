@@ -58,6 +58,19 @@ def test_a_flow_of_which_only_the_counts_are_known_has_no_figures_of_time():
     assert [found[name] for name in names] == [None] * 5
 
 
+def test_what_was_not_met_is_told_a_line_for_each_check():
+    checks = [
+        Check(name="rekeys", expected=5, measured=5, outcome=Outcome.PASS),
+        Check(name="lost", expected=0, measured=3, outcome=Outcome.FAIL),
+        Check(name="evidence", expected="whole", measured="cut short", outcome=Outcome.INCONCLUSIVE),
+    ]
+    found = msgspec.structs.replace(some_verdict(), checks=tuple(checks)).unmet()
+    assert found.splitlines() == [
+        "fail: lost: expected 0, measured 3",
+        "inconclusive: evidence: expected whole, measured cut short",
+    ]
+
+
 def test_what_is_written_can_be_read():
     assert verdicts.decode(verdicts.encode(some_verdict())) == some_verdict()
 
