@@ -243,7 +243,7 @@ async def test_a_tunnel_from_the_same_address_keeps_its_sas_while_another_connec
                 if version == 2:
                     await bed.node(A).peer.rekey(Rekey(connection=CONNECTION, timeout=5))
                 assert await ping(bed, A, B)
-        assert failures > 5
+        assert failures >= 2
         assert (await bed.node(A).abnormality.status()).partners != ()
         (sa,) = await good_sas(bed, A)
         assert sa.state == "ESTABLISHED"

@@ -47,7 +47,7 @@ def test_a_delayed_third_message_costs_stock_ikev1_the_delay(tmp_path):
     rule = "delay quick-mode 3 from INITIATOR by 500ms"
     words = [*REKEY, "-p", "ike=1", "-p", "count=1", "--json", "--fault", rule]
     verdict = decode(hopbed(*words, "--out", str(tmp_path / "e"), check=0).stdout.encode())
-    assert 200 <= flows(verdict)["udp-a-b"].lost <= 400
+    assert 100 <= flows(verdict)["udp-a-b"].lost <= 1000
 
 
 def test_a_dropped_answer_costs_ikev2_nothing(tmp_path):
