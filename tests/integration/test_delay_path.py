@@ -1,7 +1,6 @@
 """A path with a round-trip time, on a live testbed: calibrated against what the probes and ping measure."""
 
 import re
-import statistics
 import subprocess
 
 import anyio
@@ -9,6 +8,7 @@ import pytest
 from machine import EMULATED
 
 from nodes import errors
+from orchestrator.continuity import read_received
 from orchestrator.delay_path import delayed_path
 from orchestrator.flows import FlowSpec, Transport, run_flows
 from orchestrator.pytest_plugin import on_testbed
@@ -20,8 +20,6 @@ HAS_NETEM = (
 )
 NEAR, FAR = "terminal-a", "terminal-b"
 ROUND_TRIP_MS = 40.0
-MAY_BE_LATE_MS = ROUND_TRIP_MS / 2 if EMULATED else 2.0
-"""An emulated machine is late itself; there, a path that delays twice is still found."""
 LARGE = "8M" if EMULATED else "64M"
 
 
@@ -51,14 +49,13 @@ def flow(bed, name, transport, **changes):
 
 
 async def test_a_round_trip_takes_what_was_asked_for_and_no_longer_afterwards(testbed, by):
-    before = statistics.median(await round_trips(testbed))
     async with delayed_path(testbed.runtime, FAR, ROUND_TRIP_MS / 1e3, testbed.events.publish, by=by) as used:
         assert used == by
         found = (await round_trips(testbed))[1:]  # the first one asks for the neighbour, too
-        assert min(found) >= ROUND_TRIP_MS
-        assert statistics.median(found) <= ROUND_TRIP_MS + before + MAY_BE_LATE_MS
-        assert statistics.median(await round_trips(testbed, "host")) < ROUND_TRIP_MS / 2
-    assert statistics.median(await round_trips(testbed)) < ROUND_TRIP_MS / 2
+        # A busy machine adds what it likes to most of them; a path that delays twice, the same to the best.
+        assert ROUND_TRIP_MS <= min(found) < 2 * ROUND_TRIP_MS
+        assert min(await round_trips(testbed, "host")) < ROUND_TRIP_MS / 2
+    assert min(await round_trips(testbed)) < ROUND_TRIP_MS / 2
     restored = testbed.events.past[-1]
     assert (restored.kind, restored.data.get("dropped", 0)) == ("path.restored", 0)
 
@@ -76,7 +73,8 @@ async def test_each_way_takes_half_and_nothing_is_lost_at_the_rates_of_a_compari
         assert (found.lost, result.doubts) == (0, ()), result.spec.name
         assert found.delay.p50_ms >= ROUND_TRIP_MS / 2
         if result.spec.transport is Transport.UDP:
-            assert found.delay.p50_ms <= ROUND_TRIP_MS / 2 + MAY_BE_LATE_MS
+            received = read_received(result.received_log)
+            assert (received.received_ns - received.sent_ns).min() / 1e6 < ROUND_TRIP_MS
 
 
 async def test_a_large_transfer_passes_unchanged(testbed, by):
