@@ -61,10 +61,15 @@ class _ToldToEnd(Exception):
     pass
 
 
-def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise errors.NodeError(f"ip {' '.join(words)}: {' '.join(done.stderr.split())}")
+        raise errors.NodeError(f"{' '.join(command)}: {' '.join(done.stderr.split())}")
+    return done.stdout
+
+
+def _ip(*words: str) -> None:
+    _run("ip", *words)
 
 
 def _until(due: float) -> None:
@@ -116,8 +121,7 @@ class _Mptcp:
 
 
 def _established(address: str) -> int:
-    command = ["ss", "-Htn", "state", "established", "src", f"[{address}]"]
-    return len(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
+    return len(_run("ss", "-Htn", "state", "established", "src", f"[{address}]").splitlines())
 
 
 @contextlib.contextmanager
