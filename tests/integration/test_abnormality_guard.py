@@ -20,10 +20,12 @@ from abnormal_peers import (
     sides,
     table,
 )
-from two_peers import HEARD, A, B, ping
+from two_peers import ENDS, HEARD, A, B, ping
 
 from nodes import errors
+from nodes.peer.guard.guard import CUT
 from nodes.peer.model import End, Rekey, Terminate
+from orchestrator.faults import faults
 from orchestrator.flood import flood
 from orchestrator.tunnel import CHILD, CONNECTION
 
@@ -208,6 +210,25 @@ async def replaced(bed, version):
             states = []
             while "INSTALLED" not in states or (version == 2 and len(states) > 1):
                 states = [child.state for sa in await good_sas(bed, end) for child in sa.children]
+
+
+@pytest.mark.root
+async def test_a_refusal_of_which_only_the_delete_arrives_makes_the_sender_inactive_as_well(runtime):
+    """Nobody acknowledges IKEv1's notify. At the DELETE charon begins anew for the child that it awaits."""
+    async with guarded_peers(runtime) as bed:
+        ends = ends_of(bed, 1)
+        bad = msgspec.structs.replace(ends.initiator.children[0], esp_proposals=("aes256-sha384",))
+        await bed.node(B).peer.load(ends.responder)
+        await bed.node(A).peer.load(msgspec.structs.replace(ends.initiator, children=(bad,)))
+        async with faults(bed.runtime, ["drop informational from peer-b"], bed.events, ends=ENDS) as engine:
+            await fails(bed)
+        assert engine.totals[0].matched == 1
+        await becomes(bed, A, "sender", "inactive", "refused")
+        await becomes(bed, B, "receiver", "inactive", "esp-proposal")
+        await bed.events.wait_for(
+            CUT, node=A, where=lambda one: one.data["state"] == "CONNECTING", timeout=HEARD
+        )
+        assert await bed.node(A).peer.list_sas() == []
 
 
 @pytest.mark.parametrize("version", [1, 2])

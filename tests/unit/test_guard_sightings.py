@@ -5,7 +5,7 @@ from recorded_charon import A, B, recorded
 
 from nodes.peer.guard.sightings import FLIGHT_NS, JUST_NS, MOST, Flights, Sightings
 from nodes.peer.guard.wire import Endpoints, Header
-from nodes.peer.model import IkeSa
+from nodes.peer.model import ChildSa, IkeSa
 
 OURS, THEIRS = b"initiatr", b"respondr"
 NOW = 10**12
@@ -51,6 +51,40 @@ def test_what_vici_says_of_an_ike_sa_has_its_cookies_too():
     found = sightings.of(1)
     assert (found.header.initiator_cookie, found.header.responder_cookie) == (OURS, THEIRS)
     assert (found.ends, found.began) == (Endpoints(A, 4500, B, 4500), True)
+
+
+def read(sightings, name, *, until):
+    """Read what the sender said in a recording, up to a line that begins so."""
+    for line in recorded(name):
+        if line.at == "a" and line.ike_id is not None:
+            sightings.read(line.text, line.ike_id)
+            if line.text.startswith(until):
+                return
+    raise AssertionError(f"{name} has no line {until}")
+
+
+def test_a_sender_awaits_a_child_from_its_quick_mode_on_until_it_has_one():
+    sightings = Sightings()
+    read(sightings, "ikev1-well-psk", until="generating ID_PROT request 0 [ KE")
+    assert not sightings.of(1).awaits_child
+    read(sightings, "ikev1-well-psk", until="generating QUICK_MODE request")
+    sightings.told(ike_sa())
+    assert sightings.of(1).awaits_child
+    child = ChildSa(
+        name="inner", unique_id=1, reqid=1, state="INSTALLED", mode="TUNNEL", local_ts=(), remote_ts=()
+    )
+    sightings.told(ike_sa(children=(child,)))
+    sightings.told(ike_sa())  # the CHILD_SA is gone again
+    assert not sightings.of(1).awaits_child
+
+
+def test_an_ike_sa_without_a_quick_mode_or_of_the_partner_awaits_no_child():
+    sightings = Sightings()
+    sightings.told(ike_sa())
+    assert not sightings.of(1).awaits_child
+    sightings.told(ike_sa(initiator=False))
+    sightings.read("generating QUICK_MODE request 188321486 [ HASH SA No KE ID ID ]", 1)
+    assert not sightings.of(1).awaits_child
 
 
 def test_sightings_are_bounded():

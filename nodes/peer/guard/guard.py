@@ -35,7 +35,10 @@ SETTLING = 0.3
 silence."""
 PATIENCE = 1.0
 """Seconds that a line about packets, which VICI may deliver late, has to say whose negotiation it was."""
+_BEGINS = re.compile(r"initiating .*IKE_SA .*\[(?P<ike_id>\d+)\] to ")
+"""The line may be about another IKE SA: the one that this one takes the place of."""
 _SENT_AGAIN = re.compile(r"(sending )?retransmit \d+ of re(quest|sponse)")
+_DELETED = re.compile(r"received DELETE for IKE_SA ")
 _FORCED: Mapping[str, str] = {"force": "yes", "timeout": "1000"}
 
 
@@ -174,10 +177,12 @@ class Guard:
                 self._strange(evidence)
             else:
                 self._tasks.start_soon(self._abnormal, evidence, evidence.ike_id)
-        elif ike_id is not None and text.startswith("initiating "):
-            self._tasks.start_soon(self._begun, ike_id)
+        elif begins := _BEGINS.match(text):
+            self._tasks.start_soon(self._begun, int(begins["ike_id"]))
         elif ike_id is not None and _SENT_AGAIN.match(text):
             self._hold_back(ike_id)
+        elif ike_id is not None and _DELETED.match(text):
+            self._deleted(text, ike_id)
 
     def _hold_back(self, ike_id: int) -> None:
         """A negotiation that this node began is not answered."""
@@ -187,6 +192,20 @@ class Guard:
         if self._flights.in_flight(sighting.header.initiator_cookie) and _is_address(sighting.ends.partner):
             self._silence.hold_back(sighting.ends.partner)
             self._letters.tell_again(sighting.ends.partner)
+
+    def _deleted(self, text: str, ike_id: int) -> None:
+        """The partner gives up an IKE SA, and charon would begin anew at once for the CHILD_SA it waits for.
+
+        Such a partner has refused it, but the notify, which nobody acknowledges, was lost or overtaken.
+        """
+        sighting = self._sightings.of(ike_id)
+        if sighting is None or not sighting.awaits_child or not _is_address(sighting.ends.partner):
+            return
+        partner, header = sighting.ends.partner, sighting.header
+        if self._silence.is_inactive(partner, Side.SENDER):
+            return  # the notify was heard
+        if not self._failures.is_settled(ike_id, None if header is None else header.initiator_cookie):
+            self._judge(partner, Side.SENDER, Evidence("refused", None, True, text, ike_id), header)
 
     def _sight(self, sa: IkeSa) -> Sighting:
         sighting = self._sightings.told(sa)

@@ -20,6 +20,7 @@ _PACKET = re.compile(
     r"^(?P<way>sending|received) packet: from (?P<source>[^\s\[]+)\[(?P<sport>\d+)\] "
     r"to (?P<destination>[^\s\[]+)\[(?P<dport>\d+)\]"
 )
+_ASKED_FOR_A_CHILD = re.compile(r"^generating QUICK_MODE request \d+ \[ HASH SA ")
 _FIRST_EXCHANGES = (2, 4, 34)
 _RESPONSE = 0x20
 
@@ -31,11 +32,20 @@ class Sighting(NamedTuple):
         ends: between whom.
         began: whether this node began it.
         header: what its messages begin with; None until its cookies are known.
+        asked: in IKEv1, this node began to negotiate a CHILD_SA in it.
+        carried: it has had a CHILD_SA.
     """
 
     ends: Endpoints
     began: bool
     header: Header | None = None
+    asked: bool = False
+    carried: bool = False
+
+    @property
+    def awaits_child(self) -> bool:
+        """Whether this node began it for a CHILD_SA that has not come yet."""
+        return self.began and self.asked and not self.carried
 
 
 class Sightings:
@@ -46,6 +56,9 @@ class Sightings:
 
     def read(self, text: str, ike_id: int) -> None:
         """Take a log line: those about packets say who they are exchanged with."""
+        before = self._seen.get(ike_id)
+        if before is not None and _ASKED_FOR_A_CHILD.match(text):
+            self._keep(ike_id, before._replace(asked=True))
         found = _PACKET.match(text)
         if found is None:
             return
@@ -54,13 +67,14 @@ class Sightings:
         destination = (found["destination"], int(found["dport"]))
         local, partner = (source, destination) if sending else (destination, source)
         ends = Endpoints(*local, *partner)
-        before = self._seen.get(ike_id)
         self._keep(ike_id, before._replace(ends=ends) if before else Sighting(ends, sending))
 
     def told(self, sa: IkeSa) -> Sighting:
         """Take what VICI says of an IKE SA."""
-        header = header_of(sa)
-        return self._keep(sa.unique_id, Sighting(header.ends, sa.initiator, header))
+        header, before = header_of(sa), self._seen.get(sa.unique_id)
+        asked, carried = (False, False) if before is None else (before.asked, before.carried)
+        carried = carried or bool(sa.children)
+        return self._keep(sa.unique_id, Sighting(header.ends, sa.initiator, header, asked, carried))
 
     def of(self, ike_id: int | None) -> Sighting | None:
         """What was seen of an IKE SA."""
