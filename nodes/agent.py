@@ -112,7 +112,7 @@ async def agent(role_name: str, life: Life) -> None:
 
     context = context_from_environment(publish, life)
     ping_method: dict[str, Handler] = {"agent.ping": ping}
-    server = ControlServer(Methods(ping_method), owner=context.owner)
+    server = ControlServer(Methods(ping_method), owner=context.owner, awaited=bool(life.number))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(serve, role, context, server, life.control)
         await _until_signal()

@@ -25,6 +25,8 @@ MAX_CALLS = 64
 """Calls of one connection that run at once; one more waits, unread."""
 BACKLOG = 10_000
 """Events that wait for a slow reader before it is cut off."""
+MOST_UNHEARD = BACKLOG // 2
+"""Events that wait for the first connection to come back."""
 LAST_WORDS = 1.0
 """Seconds that a reader has to take what is queued for it when the node ends."""
 
@@ -84,18 +86,23 @@ class ControlServer:
     Args:
         methods: what can be called.
         owner: the uid that may use the channel; root may too.
+        awaited: there was a server before this one, whose connections come back: the first one gets what
+            happened until then, as far as there is room.
     """
 
-    def __init__(self, methods: Methods, *, owner: int) -> None:
+    def __init__(self, methods: Methods, *, owner: int, awaited: bool = False) -> None:
         self.methods = methods
         self._owner = owner
         self._clients: set[_Client] = set()
+        self._unheard: list[bytes] | None = [] if awaited else None
 
     def publish(self, event: Event) -> None:
         """Send an event to every connection, without waiting for any."""
         line = encode_event(event)
         for client in self._clients:
             client.push(line)
+        if self._unheard is not None and len(self._unheard) < MOST_UNHEARD:
+            self._unheard.append(line)
 
     async def serve(self, listener: socket.socket) -> None:
         """Serve connections until cancelled."""
@@ -114,6 +121,9 @@ class ControlServer:
                 return
             client = _Client(self.methods, stream)
             self._clients.add(client)
+            unheard, self._unheard = self._unheard, None
+            for line in unheard or ():
+                client.push(line)
             try:
                 await client.run()
             finally:

@@ -12,7 +12,7 @@ import pytest
 
 from nodes import errors
 from nodes.control.methods import Methods
-from nodes.control.server import MAX_CLIENTS, ControlServer, private_listener
+from nodes.control.server import MAX_CLIENTS, MOST_UNHEARD, ControlServer, private_listener
 from nodes.events import event
 from orchestrator.control import connect
 from orchestrator.tasks import background
@@ -29,8 +29,8 @@ class Tally(msgspec.Struct):
 
 
 @asynccontextmanager
-async def serving(path, handlers, owner=None):
-    server = ControlServer(Methods(handlers), owner=os.getuid() if owner is None else owner)
+async def serving(path, handlers, owner=None, *, awaited=False):
+    server = ControlServer(Methods(handlers), owner=os.getuid() if owner is None else owner, awaited=awaited)
     async with private_listener(path, os.getuid()) as listener, background() as tasks:
         tasks.start_soon(server.serve, listener)
         yield server
@@ -111,6 +111,30 @@ async def test_what_clears_up_after_a_cancellation_still_calls(tmp_path):
                     with anyio.CancelScope(shield=True):
                         answers.append(await client.call("double", Twice(21), Tally))
     assert answers == [Tally(42)]
+
+
+async def test_a_client_that_comes_back_hears_what_happened_until_then_once(tmp_path):
+    before, after = (event("terminal.restarted", node="n", pid=number) for number in (1, 2))
+    first, second = [], []
+    async with serving(tmp_path / "s", {"double": double}, awaited=True) as server:
+        server.publish(before)
+        async with connect("n", tmp_path / "s", first.append) as client:
+            await client.call("double", Twice(1), Tally)
+            server.publish(after)
+            async with connect("n", tmp_path / "s", second.append) as other:
+                await other.call("double", Twice(1), Tally)
+            await client.call("double", Twice(1), Tally)
+    assert (first, second) == ([before, after], [])
+
+
+async def test_what_waits_for_a_client_to_come_back_is_bounded(tmp_path):
+    heard = []
+    async with serving(tmp_path / "s", {"double": double}, awaited=True) as server:
+        for number in range(MOST_UNHEARD + 1):
+            server.publish(event("hop.started", node="n", hop=number))
+        async with connect("n", tmp_path / "s", heard.append) as client:
+            await client.call("double", Twice(1), Tally)
+    assert [one.data["hop"] for one in heard] == list(range(MOST_UNHEARD))
 
 
 async def test_every_client_gets_every_event(tmp_path):
