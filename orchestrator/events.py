@@ -13,6 +13,8 @@ from nodes.events import Event, event
 
 Sink = Callable[[Event], None]
 
+_SHOWN = 8
+
 
 class EventStream:
     """Passes each event to every sink, keeps all, and lets tasks wait for one.
@@ -61,7 +63,7 @@ class EventStream:
 
         Args:
             since: an index into ``past``; earlier events are passed over.
-            timeout: seconds; after it a ``NodeError`` says what did not happen.
+            timeout: seconds; after it a ``NodeError`` says what did not happen, and what did at last.
         """
         seen = since
         with anyio.move_on_after(timeout):
@@ -72,4 +74,6 @@ class EventStream:
                     if found.kind == kind and node in (None, found.node) and where(found):
                         return found
                 await self._arrived.wait()
-        raise errors.NodeError(f"no event {kind!r}{f' from {node}' if node else ''} within {timeout:g} s")
+        last = ", ".join(f"{one.node} {one.kind}".strip() for one in self.past[since:][-_SHOWN:]) or "none"
+        source = f" from {node}" if node else ""
+        raise errors.NodeError(f"no event {kind!r}{source} within {timeout:g} s; the last that came: {last}")

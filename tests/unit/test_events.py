@@ -63,10 +63,14 @@ async def test_an_event_to_come_wakes_whoever_waits_for_it_and_nobody_else():
     assert woken == [2, 1]
 
 
-async def test_an_event_that_does_not_come_is_an_error_that_names_it():
+async def test_an_event_that_does_not_come_is_an_error_that_names_it_and_what_came_instead():
     stream = EventStream()
-    with pytest.raises(NodeError, match=r"no event 'rekeyed' from peer-a within 0\.01 s"):
+    stream.say("node.ready", node="peer-a")
+    said = r"no event 'rekeyed' from peer-a within 0\.01 s; the last that came: "
+    with pytest.raises(NodeError, match=f"{said}peer-a node.ready$"):
         await stream.wait_for("rekeyed", node="peer-a", timeout=0.01)
+    with pytest.raises(NodeError, match=f"{said}none$"):
+        await stream.wait_for("rekeyed", node="peer-a", since=1, timeout=0.01)
 
 
 async def test_two_events_between_two_wakings_are_both_seen():
