@@ -133,9 +133,9 @@ class Addresses:
             raise AddressRefusedError(RefusedAddress.ERROR, f"{address}: {error}") from None
 
     def deprecate(self, address: IPv6Address) -> None:
-        """Let nothing new begin from an address; one that is not there is no error."""
+        """Let nothing new begin from an address; one that is not there, or about to go, is no error."""
         for one in self.known.addresses:
-            if one.address == address:
+            if one.address == address and not self.known.is_leaving(address):  # it would be added again
                 left = None if one.valid is None else max(one.valid - (time.monotonic_ns() - one.since), 1)
                 with contextlib.suppress(RouteRefusedError):
                     self._set(address, 0, 0, whole_seconds(left))

@@ -247,7 +247,7 @@ class FirstTerminal:
         for hop in hops:
             self.hops.append(hop)
             self.exchanges.restore(hop, now)
-            if hop.ready is not None and not hop.at_expiry:
+            if hop.ready is not None and hop.retired is None and not hop.at_expiry:
                 self._in.outbox.act(Deprecate(address=hop.first))
         self._in.outbox.act(RefreshFlows())
 

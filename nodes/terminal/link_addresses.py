@@ -95,6 +95,10 @@ class LinkAddresses:
         if address in self._addresses:
             self._removing.add(address)
 
+    def is_leaving(self, address: IPv6Address) -> bool:
+        """Its removal was asked for, and is not heard of yet."""
+        return address in self._removing
+
     def take(self, said: Said, now: int) -> list[AddressChange]:
         """Take a notification and return what changed, mostly nothing or one thing."""
         if said.address.is_link_local or said.address.is_loopback or said.address.is_multicast:

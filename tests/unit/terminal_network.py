@@ -66,6 +66,7 @@ class Node:
         self.addresses: dict[IPv6Address, dict[str, Any]] = {address(first): {}}
         self.identities: set[IPv6Address] = set()
         self.retired: set[IPv6Address] = set()
+        self.deprecated: list[IPv6Address] = []
         self.rewritings: dict[Flow, Rewriting] = {}
         self.flows: dict[Flow, Service] = {}
         self.events: list[tuple[int, str, dict[str, Any]]] = []
@@ -153,6 +154,8 @@ class Node:
         elif isinstance(action, do.RetireAddress):
             self.addresses.pop(action.address, None)
             self.retired.add(action.address)
+        elif isinstance(action, do.Deprecate):
+            self.deprecated.append(action.address)
         elif isinstance(action, do.RetireRemote):
             self.retired_remotes.append(action.address)
         elif isinstance(action, do.CloseSockets):

@@ -134,6 +134,16 @@ def test_what_was_asked_to_go_did_not_expire():
     assert changes(life, Said(False, A)) == [Change.REMOVED]
 
 
+def test_an_address_is_leaving_from_the_moment_that_its_removal_is_asked_for_until_it_is_gone():
+    life = LinkAddresses()
+    life.take(Said(True, A), 0)
+    assert not life.is_leaving(A)
+    life.removing(A)
+    assert life.is_leaving(A)
+    life.take(Said(False, A), 1)
+    assert not life.is_leaving(A)
+
+
 def test_addresses_of_the_link_are_none_of_ours():
     assert changes(LinkAddresses(), Said(True, IPv6Address("fe80::1")), Said(True, IPv6Address("::1"))) == []
 

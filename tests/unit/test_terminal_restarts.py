@@ -71,6 +71,21 @@ def test_what_was_decided_and_not_carried_out_when_the_agent_was_killed_is_carri
         assert set(b.retired_remotes) == set(left[:-1])
 
 
+def test_an_address_that_is_retired_is_not_deprecated_again():
+    """The kernel would add it again, and nothing would take it away."""
+    network, a, b = terminals(rtt=10 * MS)
+    network.service(a, b, 5000)
+    first = a.current
+    hop(a)
+    network.run_until(lambda: first in a.retired)
+    a.kill()
+    assert not a.of("hop.closed")
+    a.restart()
+    assert a.deprecated == [first]  # by the hop's beginning alone
+    network.run(5 * S)
+    assert list(a.addresses) == [a.current]
+
+
 @pytest.mark.parametrize("phase", ["asked", "answered", "prepared", "switched"])
 def test_time_that_passed_while_nobody_listened_is_no_silence_of_the_partner(phase):
     network, a, b = terminals(rtt=10 * MS)
