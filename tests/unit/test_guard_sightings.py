@@ -140,6 +140,29 @@ def test_a_negotiation_that_succeeded_is_not_in_flight_any_more():
     assert flights.find(B, OURS, bytes(8), NOW) is None
 
 
+@pytest.mark.parametrize("before", [True, False], ids=["heard of before", "not heard of before"])
+def test_what_is_heard_of_a_negotiation_after_its_success_does_not_put_it_in_flight_again(before):
+    flights = Flights()
+    if before:
+        flights.sent(header(), NOW)
+    flights.landed(OURS, NOW, established=True)
+    assert not flights.sent(header(), NOW)
+    assert not flights.sent(header(responder=THEIRS), NOW)
+    flights.began(ike_sa(), NOW)
+    flights.landed(OURS, NOW, established=False)  # the IKE SA is deleted
+    assert not flights.has(OURS)
+    assert flights.find(B, OURS, THEIRS, NOW) is None
+
+
+def test_the_successes_that_are_remembered_are_bounded():
+    flights = Flights()
+    for number in range(MOST + 1):
+        flights.landed(number.to_bytes(8, "big"), NOW, established=True)
+    flights.sent(header(bytes(8)), NOW)
+    assert flights.in_flight(bytes(8))
+    assert not flights.sent(header((MOST).to_bytes(8, "big")), NOW)
+
+
 def test_one_that_failed_is_known_for_a_moment_longer():
     flights = Flights()
     flights.sent(header(), NOW)

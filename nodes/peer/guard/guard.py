@@ -161,7 +161,7 @@ class Guard:
         if event == "ike-updown":
             if sa.initiator:
                 self._silence.let_begin(sa.remote_address)
-            self._flights.landed(bytes.fromhex(sa.initiator_spi), now_ns(), established=up)
+                self._flights.landed(bytes.fromhex(sa.initiator_spi), now_ns(), established=up)
         elif up:
             self._failures.succeeded(sa.remote_address)
             self._silence.succeeded(sa.remote_address)

@@ -118,16 +118,21 @@ class Flight(NamedTuple):
 
 
 class Flights:
-    """The negotiations in flight, by what this node sent and charon says: nobody else is believed here."""
+    """The negotiations in flight, by what this node sent and charon says: nobody else is believed here.
+
+    What was sent and what charon says are heard of in any order: a negotiation that has succeeded is over,
+    whatever of it is heard after that.
+    """
 
     def __init__(self) -> None:
         self._flights: OrderedDict[bytes, Flight] = OrderedDict()
+        self._succeeded: OrderedDict[bytes, None] = OrderedDict()
 
     def sent(self, header: Header, now_ns: int) -> bool:
         """A message went out; whether it is of a negotiation that this node began, of late."""
         cookie = header.initiator_cookie
         before = self._flights.get(cookie)
-        if before is None and not _is_first(header):
+        if cookie in self._succeeded or (before is None and not _is_first(header)):
             return False
         if before is None or not before.failed:  # what goes out after the end is about the end
             self._keep(Flight(header.ends.partner, cookie, header.responder_cookie, now_ns))
@@ -136,14 +141,17 @@ class Flights:
     def began(self, sa: IkeSa, now_ns: int) -> None:
         """Charon says that it is negotiating."""
         cookie = bytes.fromhex(sa.initiator_spi)
-        if cookie not in self._flights:
+        if cookie not in self._flights and cookie not in self._succeeded:
             self._keep(Flight(sa.remote_address, cookie, bytes.fromhex(sa.responder_spi), now_ns))
 
     def landed(self, initiator_cookie: bytes, now_ns: int, *, established: bool) -> None:
         """A negotiation is over."""
         flight = self._flights.get(initiator_cookie)
-        if flight is not None and established:
-            del self._flights[initiator_cookie]
+        if established:
+            self._flights.pop(initiator_cookie, None)
+            self._succeeded[initiator_cookie] = None
+            if len(self._succeeded) > MOST:
+                self._succeeded.popitem(last=False)
         elif flight is not None:
             self._keep(flight._replace(last_ns=now_ns, failed=True))
 
