@@ -269,7 +269,7 @@ async def test_a_supervisor_that_is_killed_while_its_run_comes_up_is_an_error_of
     events.add_sink(kill)
     with pytest.raises(NodeError, match="supervisor"):
         async with bring_up(plan, NamespacesRuntime, events=events):
-            pass
+            await anyio.sleep_forever()  # it may have been up before the death was noticed
     await gone(plan.run_id)
 
 
