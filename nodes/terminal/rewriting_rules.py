@@ -58,6 +58,8 @@ PARTNERS = "partners"
 """The /64 prefixes in which partners are."""
 PREFIX = 8
 """Octets of a prefix."""
+MOST_REWRITTEN = 32768
+"""Elements of a map at most: of a size that it knows, the kernel makes a faster table."""
 SENT, RECEIVED = LEARNED = ("sent", "received")
 MOST_LEARNED = 4096
 """Flows that are learned at most, each way; more of them keep their addresses."""
@@ -68,6 +70,8 @@ LOOPBACK_INDEX = 1
 MESSAGE_MARK = 0x1BEE
 """The mark of the terminals' own messages, which go from and to any address."""
 
+_NEXT_HEADER = 6
+"""Its offset in the IPv6 header."""
 _ADDRESSES, _PORTS, _PROTOCOL, _LABEL, _SPARE = 0, 8, 9, 9, 10
 """Registers."""
 
@@ -75,7 +79,7 @@ _ADDRESSES, _PORTS, _PROTOCOL, _LABEL, _SPARE = 0, 8, 9, 9, 10
 def table() -> list[Message]:
     """The table anew, empty; one that is there goes, in the same moment."""
     messages = [new_table(TABLE), delete_table(TABLE), new_table(TABLE)]
-    messages += [new_set(TABLE, name, key=KEY, data=DATA) for name in MAPS]
+    messages += [new_set(TABLE, name, key=KEY, data=DATA, size=MOST_REWRITTEN) for name in MAPS]
     messages += [new_set(TABLE, CLOSED, key=KEY), new_set(TABLE, RETIRED, key=16)]
     messages += [
         new_set(TABLE, GONE, key=16, timeout_ms=GONE_TIMEOUT_MS),
@@ -127,10 +131,11 @@ def removed() -> list[Message]:
 
 
 def _incoming() -> Iterable[Sequence[bytes]]:
+    for flow in _TCP:
+        for name in (IN, IN_PORTED):
+            yield [*flow, *_rewritten(name), nf.verdict(Verdict.ACCEPT)]
     for name in (IN, IN_PORTED):
-        yield [*_rewritten(TCP, name), nf.verdict(Verdict.ACCEPT)]
-    for name in (IN, IN_PORTED):
-        yield [*_rewritten(UDP, name), nf.go_to(LEARNING_IN)]
+        yield [*_flow(UDP), *_rewritten(name), nf.go_to(LEARNING_IN)]
     yield _if_so(Meta.INPUT_INTERFACE, LOOPBACK_INDEX)
     yield [*skipped(), nf.verdict(Verdict.ACCEPT)]
     for offset in (8, 24):
@@ -148,12 +153,13 @@ def _incoming() -> Iterable[Sequence[bytes]]:
 
 
 def _outgoing() -> Iterable[Sequence[bytes]]:
-    yield from _sent(_rewritten(TCP, name) for name in _SENT_BY)
+    for flow in _TCP:
+        yield from _sent([*flow, *_rewritten(name)] for name in _SENT_BY)
     yield _if_so(Meta.OUTPUT_INTERFACE, LOOPBACK_INDEX)
     yield _if_so(Meta.MARK, MESSAGE_MARK)
     yield [*_is(TCP, _PROTOCOL), nf.go_to(STAYING)]
     yield from _learning(SENT, partner_at=24)
-    yield from _sent(_rewritten(UDP, name) for name in _SENT_BY)
+    yield from _sent([*_flow(UDP), *_rewritten(name)] for name in _SENT_BY)
     yield from _sent(_rewritten_echo(name) for name in _SENT_BY)
     for quoted in _QUOTED:
         # The error comes from the address that the quoted packet went to, and goes to where that came from.
@@ -201,6 +207,21 @@ def _flow(protocol: int) -> list[bytes]:
     ]
 
 
+_TCP = (
+    [
+        nf.load(Base.NETWORK, _NEXT_HEADER, 1, _PROTOCOL),
+        nf.compare(_PROTOCOL, Compare.EQUAL, bytes([TCP])),
+        nf.load(Base.NETWORK, 8, 32 + 4, _ADDRESSES),
+    ],
+    [
+        nf.load(Base.NETWORK, _NEXT_HEADER, 1, _PROTOCOL),
+        nf.compare(_PROTOCOL, Compare.UNEQUAL, bytes([TCP])),
+        *_flow(TCP),
+    ],
+)
+"""The key of a packet of TCP: with its ports right behind its addresses, or behind extension headers."""
+
+
 def _echo() -> list[bytes]:
     return [
         *_is(ICMPV6, _PROTOCOL),
@@ -220,9 +241,9 @@ def _sent(rewritten: Iterable[list[bytes]]) -> Iterable[Sequence[bytes]]:
         yield [*rule, *(_FLOW_LABEL if name == OUT_LABELLED else ()), nf.verdict(Verdict.ACCEPT)]
 
 
-def _rewritten(protocol: int, name: str) -> list[bytes]:
+def _rewritten(name: str) -> list[bytes]:
     ports = [] if name in _ADDRESSES_ALONE else [nf.store(Base.TRANSPORT, 0, 4, _PORTS)]
-    return [*_flow(protocol), *_readdressed(name), *ports]
+    return [*_readdressed(name), *ports]
 
 
 def _rewritten_echo(name: str) -> list[bytes]:
