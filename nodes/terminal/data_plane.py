@@ -172,7 +172,7 @@ class DataPlane:
 
     def avoid(self, address: IPv6Address) -> None:
         """A partner left this address: for a while nothing new goes there."""
-        self._apply([add_elements(TABLE, rules.GONE, [Element(address.packed)])])
+        self._apply(add_elements(TABLE, rules.GONE, [Element(address.packed)]))
         self._gone.add(address)
         if len(self._gone) > _MANY:
             self._gone = {IPv6Address(key) for key in self._keys(rules.GONE)}
@@ -243,5 +243,4 @@ class DataPlane:
 
 def _set_changes(name: str, old: Iterable[bytes], new: Iterable[bytes]) -> list[Message]:
     gone, come = list(old), [Element(key) for key in new]
-    messages = [delete_elements(TABLE, name, gone)] if gone else []
-    return [*messages, add_elements(TABLE, name, come)] if come else messages
+    return delete_elements(TABLE, name, gone) + add_elements(TABLE, name, come)

@@ -18,16 +18,22 @@ from nodes.terminal import nf_tables
 from nodes.terminal.nf_tables import Done, Element, Message, Reply
 
 _NETLINK_NETFILTER = 12
+_SNDBUFFORCE, _RCVBUFFORCE = 32, 33
 _LONGEST = 256 * 1024
 _ROOM = 4 * 1024 * 1024
 _MOST_TRIES = 10
+_MEANS = {
+    errno.ENFILE: "one of its sets has as many elements as it may have",
+    errno.EMSGSIZE: "too many elements at once for the socket's buffer; raise net.core.wmem_max",
+}
+"""What an errno says here, where its own text would mislead."""
 
 
 class RefusedError(errors.NodeError):
     """The kernel refused a transaction, and nothing of it is in force; ``number`` is its errno."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"nf_tables refused a change: {os.strerror(number)}")
+        super().__init__(f"nf_tables refused a change: {_MEANS.get(number) or os.strerror(number)}")
         self.number = number
 
 
@@ -45,8 +51,11 @@ class NfSocket:
             MachineError: this user may not change nf_tables, or the kernel has none.
         """
         self._socket.bind((0, 0))
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            self._socket.setsockopt(socket.SOL_SOCKET, option, _ROOM)
+        for option, forced in ((socket.SO_SNDBUF, _SNDBUFFORCE), (socket.SO_RCVBUF, _RCVBUFFORCE)):
+            try:
+                self._socket.setsockopt(socket.SOL_SOCKET, forced, _ROOM)
+            except PermissionError:  # only the machine's own root gets more than net.core.*mem_max
+                self._socket.setsockopt(socket.SOL_SOCKET, option, _ROOM)
         return self
 
     def __exit__(
@@ -67,7 +76,12 @@ class NfSocket:
         if not messages:
             return
         first, self._sequence = self._sequence, self._sequence + len(messages) + 2
-        self._socket.send(nf_tables.batch(messages, first=first))
+        try:
+            self._socket.send(nf_tables.batch(messages, first=first))
+        except OSError as error:
+            if error.errno != errno.EMSGSIZE:
+                raise
+            raise RefusedError(errno.EMSGSIZE) from None
         for said in self._answers():
             if isinstance(said, Reply) and said.error:
                 _ = list(self._answers())  # the rest of the answers would be taken for the next batch's

@@ -18,6 +18,8 @@ _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _ERROR, _DONE = 2, 3
 _REQUEST, _ACK, _EXCL, _CREATE, _APPEND, _DUMP = 0x1, 0x4, 0x200, 0x400, 0x800, 0x300
+_ELEMENTS = 512
+"""In a message: a list of elements is an attribute, of 65,535 octets at most."""
 _NESTED = 0x8000
 _TYPE = 0x3FFF
 
@@ -155,14 +157,15 @@ def new_set(
     return Message(_Kind.NEW_SET, _CREATE, attributes)
 
 
-def add_elements(table: str, name: str, elements: Sequence[Element]) -> Message:
+def add_elements(table: str, name: str, elements: Sequence[Element]) -> list[Message]:
     """Put elements in; one whose key is in the set with other data fails the batch."""
-    return Message(_Kind.NEW_ELEMENTS, _CREATE, _elements(table, name, elements))
+    return [Message(_Kind.NEW_ELEMENTS, _CREATE, one) for one in _elements(table, name, elements)]
 
 
-def delete_elements(table: str, name: str, keys: Sequence[bytes]) -> Message:
+def delete_elements(table: str, name: str, keys: Sequence[bytes]) -> list[Message]:
     """Take elements out; one that is not in the set fails the batch."""
-    return Message(_Kind.DEL_ELEMENTS, 0, _elements(table, name, [Element(key) for key in keys]))
+    elements = [Element(key) for key in keys]
+    return [Message(_Kind.DEL_ELEMENTS, 0, one) for one in _elements(table, name, elements)]
 
 
 def flush_elements(table: str, name: str) -> Message:
@@ -170,14 +173,18 @@ def flush_elements(table: str, name: str) -> Message:
     return Message(_Kind.DEL_ELEMENTS, 0, text(1, table) + text(2, name))
 
 
-def _elements(table: str, name: str, elements: Sequence[Element]) -> bytes:
-    listed = (
-        nested(
-            1, nested(1, attribute(1, one.key)), *([nested(2, attribute(1, one.data))] if one.data else [])
+def _elements(table: str, name: str, elements: Sequence[Element]) -> Iterator[bytes]:
+    """The attributes of as many messages as it takes."""
+    for at in range(0, len(elements), _ELEMENTS):
+        listed = (
+            nested(
+                1,
+                nested(1, attribute(1, one.key)),
+                *([nested(2, attribute(1, one.data))] if one.data else []),
+            )
+            for one in elements[at : at + _ELEMENTS]
         )
-        for one in elements
-    )
-    return text(1, table) + text(2, name) + nested(3, *listed)
+        yield text(1, table) + text(2, name) + nested(3, *listed)
 
 
 def batch(messages: Sequence[Message], *, first: int) -> bytes:

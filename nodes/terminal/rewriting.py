@@ -84,10 +84,7 @@ def difference(present: Contents, wanted: Contents) -> list[Message]:
         have = present.get(name, {})
         old = [key for key, data in have.items() if want.get(key) != data]
         new = [Element(key, data) for key, data in want.items() if have.get(key) != data]
-        if old:
-            messages.append(delete_elements(TABLE, name, old))
-        if new:
-            messages.append(add_elements(TABLE, name, new))
+        messages += delete_elements(TABLE, name, old) + add_elements(TABLE, name, new)
     return messages
 
 

@@ -17,7 +17,10 @@ from scapy.layers.inet6 import (
     ICMPv6EchoReply,
     ICMPv6EchoRequest,
     IPv6,
+    IPv6ExtHdrDestOpt,
 )
+
+from nodes.terminal.rewriting_rules import MOST_REWRITTEN
 
 pytestmark = pytest.mark.root
 
@@ -227,6 +230,35 @@ def test_a_flow_goes_on_at_other_addresses_and_ports_of_both_ends(nodes, kind, s
             nodes.run("a", f"ip address del {A}/64 dev eth0")
             assert planes[0].tell({"retire": A}) is None
             assert client.ask("14") == f"{A} {port} 14"
+
+
+def test_segments_behind_an_extension_header_go_on_at_other_addresses_too(nodes):
+    options = bytes([0, 0, 1, 4, 0, 0, 0, 0])  # six octets of padding
+    client = CLIENT.replace("client.settimeout", f"client.setsockopt(41, 59, {options})\nclient.settimeout")
+    with both(nodes) as planes, talk(nodes, "b", TCP_SERVER) as service:
+        assert service.hear() == "bound"
+        with talk(nodes, "a", client, "SOCK_STREAM", "-", 0, B) as sender:
+            port = sender.hear().split()[1]
+            rewrite(planes, hopped(TCP, int(port), local=A3, remote=B2))
+            with sniffer(nodes) as following:
+                assert sender.ask("10") == f"{A} {port} 10"
+                segment = following(lambda packet: packet.nh == 60 and packet[IPv6ExtHdrDestOpt].nh == TCP)
+            assert addresses(segment) == (A3, B2)
+
+
+def test_thousands_of_flows_hop_in_one_transaction_and_more_than_there_is_room_for_are_refused(nodes):
+    with both(nodes) as planes, talk(nodes, "b", TCP_SERVER) as service:
+        assert service.hear() == "bound"
+        with talk(nodes, "a", CLIENT, "SOCK_STREAM", A, 5000, B) as client:
+            assert client.hear() == f"{A} 5000"
+            planes[1].tell({"rewrite": [mirrored(hopped(TCP, 5000))]})
+            for first in range(0, MOST_REWRITTEN, 4096):
+                flows = [hopped(TCP, port) for port in range(first, first + 4096)]
+                assert planes[0].tell({"rewrite": flows}) is None
+            assert client.ask("10") == f"{A} 5000 10"
+            refused = planes[0].tell({"rewrite": [hopped(TCP, 40_000)]})
+            assert "as many elements as it may have" in refused["error"]
+            assert client.ask("11") == f"{A} 5000 11"
 
 
 def tell_neighbours(planes):

@@ -5,7 +5,7 @@ import struct
 from ipaddress import IPv6Address
 
 from nodes.terminal.actions import ICMPV6, TCP, UDP, Endpoint, Flow, Path, Rewriting
-from nodes.terminal.nf_tables import Done, Element, Reply, add_elements, batch, delete_elements, read
+from nodes.terminal.nf_tables import Done, Element, Reply, add_elements, batch, delete_elements, read, text
 from nodes.terminal.path_mtu import TooBig, packet_too_big
 from nodes.terminal.path_mtu import read as read_too_big
 from nodes.terminal.rewriting import (
@@ -115,19 +115,32 @@ def apply(model, message):
     for name in MAPS:
         everything = [Element(bytes([k] * 40), bytes([d] * 40)) for k in range(6) for d in range(3)]
         for one in everything:
-            if message.kind == add_elements("", "", []).kind and wraps(message, name, one):
+            (added,) = add_elements("hopbed_hop", name, [one])
+            if message.kind == added.kind and wraps(message, added, name):
                 assert model[name].get(one.key, one.data) == one.data
                 model[name][one.key] = one.data
         for one in {one.key for one in everything}:
-            if message.kind == delete_elements("", "", []).kind and wraps(message, name, Element(one)):
+            (deleted,) = delete_elements("hopbed_hop", name, [one])
+            if message.kind == deleted.kind and wraps(message, deleted, name):
                 del model[name][one]
 
 
-def wraps(message, name, element):
-    """Whether the message is about this set and has this element."""
-    (single,) = [add_elements("hopbed_hop", name, [element]).attributes]
-    head = len(add_elements("hopbed_hop", name, []).attributes) - 4
-    return message.attributes[:head] == single[:head] and single[head + 4 :] in message.attributes[head:]
+def wraps(message, single, name):
+    """Whether the message is about this set, and has the element that another has alone."""
+    head = len(text(1, "hopbed_hop") + text(2, name))
+    of_set, element = single.attributes[:head], single.attributes[head + 4 :]
+    return message.attributes[:head] == of_set and element in message.attributes[head:]
+
+
+def test_more_elements_than_a_message_holds_are_in_several():
+    keys = [number.to_bytes(40, "big") for number in range(5_000)]
+    data = bytes(40)
+    none, all_of_them = {OUT: {}}, {OUT: dict.fromkeys(keys, data)}
+    for present, wanted in ((none, all_of_them), (all_of_them, none)):
+        messages = difference(present, wanted)
+        joined = b"".join(one.attributes for one in messages)
+        assert all(key in joined for key in keys)
+        assert max(len(one.attributes) for one in messages) < 65_536
 
 
 def test_what_the_kernel_answers_is_read_and_what_is_cut_short_is_an_error_of_ours():
@@ -135,7 +148,7 @@ def test_what_the_kernel_answers_is_read_and_what_is_cut_short_is_an_error_of_ou
     refusal = struct.pack("=IHHIIi", 20, 2, 0, 8, 0, -17)
     end = struct.pack("=IHHIIi", 20, 3, 0, 9, 0, 0)
     assert list(read(ack + refusal + end)) == [Reply(7, 0), Reply(8, 17), Done(0)]
-    dumped = add_elements("t", "s", [Element(b"k" * 40, b"d" * 40)])
+    (dumped,) = add_elements("t", "s", [Element(b"k" * 40, b"d" * 40)])
     body = bytes(4) + dumped.attributes
     message = struct.pack("=IHHII", 16 + len(body), 10 << 8 | 12, 0, 1, 0) + body
     assert list(read(message)) == [Element(b"k" * 40, b"d" * 40)]
