@@ -10,7 +10,6 @@ which no socket list has all.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from nodes.terminal import nf_expressions as nf
 from nodes.terminal.actions import ICMPV6, TCP, UDP
@@ -39,6 +38,18 @@ from nodes.terminal.rewriting import (
     OUT_LABELLED,
     OUT_PORTED,
     TABLE,
+)
+from nodes.terminal.rewriting_errors import rewritten_errors
+from nodes.terminal.rewriting_keys import (
+    ADDRESSES,
+    LABEL,
+    PORTS,
+    PROTOCOL,
+    SEGMENT_KEYS,
+    SPARE,
+    echo_key,
+    flow_key,
+    of_protocol,
 )
 from nodes.terminal.silence import skipped
 
@@ -69,11 +80,6 @@ ECHO_TIMEOUT_MS = 20_000
 LOOPBACK_INDEX = 1
 MESSAGE_MARK = 0x1BEE
 """The mark of the terminals' own messages, which go from and to any address."""
-
-_NEXT_HEADER = 6
-"""Its offset in the IPv6 header."""
-_ADDRESSES, _PORTS, _PROTOCOL, _LABEL, _SPARE = 0, 8, 9, 9, 10
-"""Registers."""
 
 
 def table() -> list[Message]:
@@ -131,43 +137,43 @@ def removed() -> list[Message]:
 
 
 def _incoming() -> Iterable[Sequence[bytes]]:
-    for flow in _TCP:
+    for segment in SEGMENT_KEYS:
         for name in (IN, IN_PORTED):
-            yield [*flow, *_rewritten(name), nf.verdict(Verdict.ACCEPT)]
+            yield [*segment, *_rewritten(name), nf.verdict(Verdict.ACCEPT)]
     for name in (IN, IN_PORTED):
-        yield [*_flow(UDP), *_rewritten(name), nf.go_to(LEARNING_IN)]
+        yield [*flow_key(UDP), *_rewritten(name), nf.go_to(LEARNING_IN)]
     yield _if_so(Meta.INPUT_INTERFACE, LOOPBACK_INDEX)
     yield [*skipped(), nf.verdict(Verdict.ACCEPT)]
     for offset in (8, 24):
         yield [nf.load(Base.NETWORK, offset, 16, 0), nf.contained(RETIRED, 0), nf.verdict(Verdict.DROP)]
     for protocol in (TCP, UDP):
-        yield [*_flow(protocol), nf.contained(CLOSED, _ADDRESSES), nf.verdict(Verdict.DROP)]
-    yield [*_is(TCP, _PROTOCOL), nf.verdict(Verdict.ACCEPT)]
-    yield [*_is(UDP, _PROTOCOL), nf.go_to(LEARNING_IN)]
-    yield [*_echo(), nf.contained(CLOSED, _ADDRESSES), nf.verdict(Verdict.DROP)]
+        yield [*flow_key(protocol), nf.contained(CLOSED, ADDRESSES), nf.verdict(Verdict.DROP)]
+    yield [*of_protocol(TCP, PROTOCOL), nf.verdict(Verdict.ACCEPT)]
+    yield [*of_protocol(UDP, PROTOCOL), nf.go_to(LEARNING_IN)]
+    yield [*echo_key(), nf.contained(CLOSED, ADDRESSES), nf.verdict(Verdict.DROP)]
     for name in (IN, IN_PORTED):
         yield [*_rewritten_echo(name), nf.go_to(LEARNING_IN)]
-    for quoted in _QUOTED:
-        yield [*_error(quoted, ERROR_IN), nf.verdict(Verdict.ACCEPT)]
-    yield [*_is(ICMPV6, _PROTOCOL), nf.go_to(LEARNING_IN)]
+    for error in rewritten_errors(ERROR_IN):
+        yield [*error, nf.verdict(Verdict.ACCEPT)]
+    yield [*of_protocol(ICMPV6, PROTOCOL), nf.go_to(LEARNING_IN)]
 
 
 def _outgoing() -> Iterable[Sequence[bytes]]:
-    for flow in _TCP:
-        yield from _sent([*flow, *_rewritten(name)] for name in _SENT_BY)
+    for segment in SEGMENT_KEYS:
+        yield from _sent([*segment, *_rewritten(name)] for name in _SENT_BY)
     yield _if_so(Meta.OUTPUT_INTERFACE, LOOPBACK_INDEX)
     yield _if_so(Meta.MARK, MESSAGE_MARK)
-    yield [*_is(TCP, _PROTOCOL), nf.go_to(STAYING)]
+    yield [*of_protocol(TCP, PROTOCOL), nf.go_to(STAYING)]
     yield from _learning(SENT, partner_at=24)
-    yield from _sent([*_flow(UDP), *_rewritten(name)] for name in _SENT_BY)
+    yield from _sent([*flow_key(UDP), *_rewritten(name)] for name in _SENT_BY)
     yield from _sent(_rewritten_echo(name) for name in _SENT_BY)
-    for quoted in _QUOTED:
+    for error in rewritten_errors(ERROR_OUT):
         # The error comes from the address that the quoted packet went to, and goes to where that came from.
         addressed = [
-            nf.store(Base.NETWORK, 8, 16, _ADDRESSES + 4),
-            nf.store(Base.NETWORK, 24, 16, _ADDRESSES),
+            nf.store(Base.NETWORK, 8, 16, ADDRESSES + 4),
+            nf.store(Base.NETWORK, 24, 16, ADDRESSES),
         ]
-        yield [*_error(quoted, ERROR_OUT), *addressed, nf.verdict(Verdict.ACCEPT)]
+        yield [*error, *addressed, nf.verdict(Verdict.ACCEPT)]
     yield [nf.go_to(STAYING)]
 
 
@@ -184,55 +190,15 @@ def _if_so(what: Meta, number: int) -> list[bytes]:
 
 
 _FLOW_LABEL = (
-    nf.store(Base.NETWORK, 2, 2, _LABEL, checksum=False),
-    nf.load(Base.NETWORK, 1, 1, _SPARE),
-    nf.mask(_SPARE, _SPARE, b"\xf0"),  # the label's upper four bits; the others are the traffic class's
-    nf.store(Base.NETWORK, 1, 1, _SPARE, checksum=False),
+    nf.store(Base.NETWORK, 2, 2, LABEL, checksum=False),
+    nf.load(Base.NETWORK, 1, 1, SPARE),
+    nf.mask(SPARE, SPARE, b"\xf0"),  # the label's upper four bits; the others are the traffic class's
+    nf.store(Base.NETWORK, 1, 1, SPARE, checksum=False),
 )
-
-
-def _is(protocol: int, register: int) -> list[bytes]:
-    return [
-        nf.meta(Meta.TRANSPORT_PROTOCOL, register),
-        nf.compare(register, Compare.EQUAL, bytes([protocol])),
-    ]
-
-
-def _flow(protocol: int) -> list[bytes]:
-    """The key of a packet of TCP or UDP."""
-    return [
-        *_is(protocol, _PROTOCOL),
-        nf.load(Base.NETWORK, 8, 32, _ADDRESSES),
-        nf.load(Base.TRANSPORT, 0, 4, _PORTS),
-    ]
-
-
-_TCP = (
-    [
-        nf.load(Base.NETWORK, _NEXT_HEADER, 1, _PROTOCOL),
-        nf.compare(_PROTOCOL, Compare.EQUAL, bytes([TCP])),
-        nf.load(Base.NETWORK, 8, 32 + 4, _ADDRESSES),
-    ],
-    [
-        nf.load(Base.NETWORK, _NEXT_HEADER, 1, _PROTOCOL),
-        nf.compare(_PROTOCOL, Compare.UNEQUAL, bytes([TCP])),
-        *_flow(TCP),
-    ],
-)
-"""The key of a packet of TCP: with its ports right behind its addresses, or behind extension headers."""
-
-
-def _echo() -> list[bytes]:
-    return [
-        *_is(ICMPV6, _PROTOCOL),
-        *_is_echo(0),
-        nf.load(Base.NETWORK, 8, 32, _ADDRESSES),
-        nf.load(Base.TRANSPORT, 4, 2, _PORTS),
-    ]
 
 
 _SENT_BY = (OUT, OUT_PORTED, OUT_LABELLED)
-_ADDRESSES_ALONE = (IN, OUT)
+_WITHOUT_PORTS = (IN, OUT)
 
 
 def _sent(rewritten: Iterable[list[bytes]]) -> Iterable[Sequence[bytes]]:
@@ -242,94 +208,21 @@ def _sent(rewritten: Iterable[list[bytes]]) -> Iterable[Sequence[bytes]]:
 
 
 def _rewritten(name: str) -> list[bytes]:
-    ports = [] if name in _ADDRESSES_ALONE else [nf.store(Base.TRANSPORT, 0, 4, _PORTS)]
+    ports = [] if name in _WITHOUT_PORTS else [nf.store(Base.TRANSPORT, 0, 4, PORTS)]
     return [*_readdressed(name), *ports]
 
 
 def _rewritten_echo(name: str) -> list[bytes]:
-    identifier = [] if name in _ADDRESSES_ALONE else [nf.store(Base.TRANSPORT, 4, 2, _PORTS)]
-    return [*_echo(), *_readdressed(name), *identifier]
+    identifier = [] if name in _WITHOUT_PORTS else [nf.store(Base.TRANSPORT, 4, 2, PORTS)]
+    return [*echo_key(), *_readdressed(name), *identifier]
 
 
 def _readdressed(name: str) -> list[bytes]:
-    return [nf.mapped(name, _ADDRESSES, _ADDRESSES), nf.store(Base.NETWORK, 8, 32, _ADDRESSES)]
-
-
-def _is_echo(offset: int) -> list[bytes]:
-    """Echo request or reply: types 128 and 129."""
-    return [
-        nf.load(Base.TRANSPORT, offset, 1, _SPARE),
-        nf.mask(_SPARE, _SPARE, b"\xfe"),
-        nf.compare(_SPARE, Compare.EQUAL, b"\x80"),
-    ]
-
-
-class _Quoted(NamedTuple):
-    """Where an ICMPv6 error has what it quotes (RFC 4443 §3), from the ICMPv6 header on.
-
-    Attributes:
-        protocol: the offset of the quoted packet's transport protocol.
-        ports: the offset of its ports, or of its echo's identifier.
-        length: their length.
-        conditions: what must hold besides.
-    """
-
-    protocol: int
-    ports: int
-    length: int
-    conditions: Sequence[bytes]
-
-
-_QUOTED_PROTOCOL = 14
-_QUOTED_ADDRESSES = 16
-_QUOTED_TRANSPORT = 48
-_FRAGMENT = 44
-
-
-def _quoted_protocol(how: Compare, value: int) -> list[bytes]:
-    return [nf.load(Base.TRANSPORT, _QUOTED_PROTOCOL, 1, _SPARE), nf.compare(_SPARE, how, bytes([value]))]
-
-
-_QUOTED = (
-    _Quoted(_QUOTED_PROTOCOL, _QUOTED_TRANSPORT, 4, _quoted_protocol(Compare.LESS, _FRAGMENT)),
-    _Quoted(
-        _QUOTED_PROTOCOL,
-        _QUOTED_TRANSPORT + 4,
-        2,
-        [*_quoted_protocol(Compare.EQUAL, ICMPV6), *_is_echo(_QUOTED_TRANSPORT)],
-    ),
-    _Quoted(  # a first fragment: its ports stand behind the fragment header
-        _QUOTED_TRANSPORT,
-        _QUOTED_TRANSPORT + 8,
-        4,
-        [
-            *_quoted_protocol(Compare.EQUAL, _FRAGMENT),
-            nf.load(Base.TRANSPORT, _QUOTED_TRANSPORT + 2, 2, _SPARE),
-            nf.mask(_SPARE, _SPARE, b"\xff\xf8"),
-            nf.compare(_SPARE, Compare.EQUAL, b"\0\0"),
-        ],
-    ),
-)
-
-
-def _error(quoted: _Quoted, name: str) -> list[bytes]:
-    """Rewrite what an error quotes, and correct the error's checksum; the quoted packet's is history."""
-    return [
-        *_is(ICMPV6, _SPARE),
-        nf.load(Base.TRANSPORT, 0, 1, _SPARE),
-        nf.compare(_SPARE, Compare.LESS, b"\x80"),
-        *quoted.conditions,
-        nf.load(Base.TRANSPORT, _QUOTED_ADDRESSES, 32, _ADDRESSES),
-        nf.load(Base.TRANSPORT, quoted.ports, quoted.length, _PORTS),
-        nf.load(Base.TRANSPORT, quoted.protocol, 1, _PROTOCOL),
-        nf.mapped(name, _ADDRESSES, _ADDRESSES),
-        nf.store(Base.TRANSPORT, _QUOTED_ADDRESSES, 32, _ADDRESSES),
-        nf.store(Base.TRANSPORT, quoted.ports, quoted.length, _PORTS),
-    ]
+    return [nf.mapped(name, ADDRESSES, ADDRESSES), nf.store(Base.NETWORK, 8, 32, ADDRESSES)]
 
 
 def _learning(name: str, *, partner_at: int) -> Iterable[Sequence[bytes]]:
     """Keys of packets as sockets know them: before the rewriting on the way out, behind it on the way in."""
-    partner = [nf.load(Base.NETWORK, partner_at, PREFIX, _SPARE), nf.contained(PARTNERS, _SPARE)]
-    yield [*_flow(UDP), *partner, nf.learned(name, _ADDRESSES)]
-    yield [*_echo(), *partner, nf.learned(name, _ADDRESSES, timeout_ms=ECHO_TIMEOUT_MS)]
+    partner = [nf.load(Base.NETWORK, partner_at, PREFIX, SPARE), nf.contained(PARTNERS, SPARE)]
+    yield [*flow_key(UDP), *partner, nf.learned(name, ADDRESSES)]
+    yield [*echo_key(), *partner, nf.learned(name, ADDRESSES, timeout_ms=ECHO_TIMEOUT_MS)]
