@@ -35,6 +35,7 @@ _REASONS = (
     ("major version", "version"),
     ("exchange type", "malformed-header"),
     ("the partner says", "refused"),
+    ("the partner deletes", "refused"),
     ("hash", "authentication"),
 )
 """What our own words of a failure mean in the method's."""

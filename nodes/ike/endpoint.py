@@ -298,6 +298,7 @@ class Endpoint:
         """The partner has deleted SAs; an SPI of ESP is of its own inbound SA, our outbound one."""
         if deletion.protocol == Protocol.ISAKMP:
             if b"".join(sa.cookies) in deletion.spis:
+                self.phase2.deleted_by_partner(sa)
                 self.phase1.delete(sa, "delete", announce=False)
         elif deletion.protocol == Protocol.ESP:
             for spi in deletion.spis:

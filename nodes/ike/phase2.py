@@ -115,6 +115,17 @@ class Phase2:
         for mode in meant:
             mode.fail(f"the partner says {notify_name(notification.type)}")
 
+    def deleted_by_partner(self, sa: IsakmpSa) -> None:
+        """The partner deletes an ISAKMP SA before it has carried a pair: it has refused our Quick Mode.
+
+        Its notify, which nobody acknowledges, was lost or overtaken.
+        """
+        if self.lifecycle.of(sa.profile):
+            return
+        for mode in self._modes.get(sa.id, {}).values():
+            if isinstance(mode, Initiator) and not mode.over:
+                mode.fail("the partner deletes the ISAKMP SA")
+
     # ------------------------------------------------------------------ initiating
 
     def initiate(self, profile: Profile, child: ChildProfile, ended: Ended) -> None:

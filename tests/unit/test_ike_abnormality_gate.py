@@ -1,12 +1,13 @@
 """Method 2 natively: two endpoints with their gates, on a wire that loses and delays as it is told."""
 
 import pytest
-from ike_wire import LOST, TWICE, Wire
+from ike_wire import FOR_EVER, LOST, TWICE, Wire, fault
 
 from nodes.abnormality.message import AbnormalInformation, build, parse
 from nodes.abnormality.model import AbnormalityOptions
 from nodes.ike.abnormality import AbnormalityGate
 from nodes.ike.endpoint import Endpoint
+from nodes.ike.messages.header import ExchangeType
 from nodes.ike.settings import IkeOptions
 from nodes.peer.model import Psk
 
@@ -57,6 +58,28 @@ def test_after_an_abnormal_negotiation_both_ends_are_inactive(wrong):
     begun = len(wire.messages)
     assert wire.initiate() == [(None, "the partner is inactive after an abnormal negotiation")]
     assert len(wire.messages) == begun
+
+
+def test_a_refusal_whose_notify_is_lost_is_known_by_the_delete_behind_it():
+    wire = guarded()
+    wire.faults.append(fault(ExchangeType.INFORMATIONAL, 1, LOST, sender="b"))
+    fail(wire, {"child": {"esp_proposals": ("aes128-sha256",)}})
+    assert wire.a.reasons("negotiation.failed") == ["the partner deletes the ISAKMP SA"]
+    assert states(wire.a) == [("sender", "inactive", "refused")]
+    assert [one[:2] for one in states(wire.b)] == [("receiver", "inactive")]
+
+
+def test_a_partner_that_deletes_an_isakmp_sa_with_a_pair_has_refused_nothing():
+    wire = guarded()
+    wire.up()
+    wire.faults.append(fault(ExchangeType.QUICK_MODE, 1, LOST, times=FOR_EVER))
+    wire.rekey(wire.a)
+    sa = wire.b.endpoint.phase1.sas.newest(wire.b.endpoint.profiles["tunnel"])
+    wire.b.endpoint.phase1.delete(sa, "command", announce=True)
+    wire.drain(wire.b)
+    wire.run(1)
+    assert wire.a.kinds("ike-sa.deleted")
+    assert states(wire.a) == []
 
 
 @WRONG
