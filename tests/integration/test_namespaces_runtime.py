@@ -88,6 +88,21 @@ async def test_each_node_has_its_own_name_processes_and_links():
             assert len(seen) == 4  # process 1, the keeper with its agent, and ps itself
 
 
+DROP_ALL = "table ip6 t { chain c { type filter hook forward priority 0; policy drop; }; }"
+
+
+@pytest.mark.skipif(
+    not Path("/proc/sys/net/bridge").exists(), reason="no br_netfilter, so that nothing can come between"
+)
+async def test_the_bridge_forwards_frames_whatever_filters_ipv6_there():
+    """br_netfilter, which Docker loads, would lead them through the filter as if they were routed."""
+    async with bring_up(small_plan("host", "host"), NamespacesRuntime) as bed:
+        await anyio.run_process(bed.runtime.command(BRIDGE, ["nft", DROP_ALL]))
+        there = bed.node("node-1").address
+        reached = await bed.node("node-0").exec(["ping", "-6", "-c", "1", "-W", "5", there], check=False)
+        assert b" 1 received" in reached.stdout
+
+
 async def test_the_bridge_sees_every_nodes_link():
     async with bring_up(small_plan("host", "host"), NamespacesRuntime) as bed:
         command = bed.runtime.command(BRIDGE, ["ip", "-json", "link", "show", "master", "bridge"])

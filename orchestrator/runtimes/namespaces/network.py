@@ -19,6 +19,7 @@ from nodes import INTERFACE, errors
 from orchestrator.runtimes.namespaces.layout import BRIDGE_INTERFACE
 
 _SYSCTL = Path("/proc/sys/net/ipv6/conf")
+_BRIDGE_CALLS_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-ip6tables")
 
 
 def make_bridge() -> int:
@@ -35,6 +36,9 @@ def make_bridge() -> int:
             br_mcast_snooping=0,
             br_forward_delay=0,
         )
+        # Where br_netfilter is loaded, as Docker does, each frame would pass the IPv6 hooks, for nothing.
+        with contextlib.suppress(FileNotFoundError):
+            _BRIDGE_CALLS_FILTER.write_text("0")
         index: int = netlink.link_lookup(ifname=BRIDGE_INTERFACE)[0]
         netlink.link("set", index=index, state="up")
         return index
