@@ -116,22 +116,36 @@ class Bench:
         The time in its capture from the arrival before to the one after, less what the sender's schedule and
         its pauses before and after the loss explain.
         """
-        log = read_sent(self.stage.flows[flow].sent_log)
-        sent = dict(zip(log.sequence.tolist(), log.sent_ns.tolist(), strict=True))
-        arrived = self._arrivals(flow)
+        sent = self._departures(flow)
+        arrived = self._seen(DESTINATION, flow)
         before, after = first - 1, last + 1
         explained = (sent[first] - sent[before]) + (sent[after] - sent[last])
         return (arrived[after] - arrived[before] - explained) / 1e6 + INTERVAL_MS
 
     def holes(self, flow=0):
         """First and last number of each run of probes that the destination's capture does not have."""
-        pairs = itertools.pairwise(sorted(self._arrivals(flow)))
+        pairs = itertools.pairwise(sorted(self._seen(DESTINATION, flow)))
         return [(number + 1, later - 1) for number, later in pairs if later > number + 1]
 
-    def _arrivals(self, flow):
-        """When each probe was seen at the destination, in ns, by its number."""
+    def next_departure_ms(self, moment_ns, flow=0):
+        """When the first probe after a moment left the sender; it may have been kept from its processor."""
+        return min(left for left in self._departures(flow).values() if left > moment_ns) / 1e6
+
+    def _departures(self, flow):
+        """When each probe left the sender, in ns, by its number.
+
+        A sender may lose its processor between a probe's stamp and its sending: that is a pause of its own.
+        So its kernel's stamp counts, unless the call was over before: then the kernel held the probe.
+        """
+        log = read_sent(self.stage.flows[flow].sent_log)
+        returned = dict(zip(log.sequence.tolist(), log.returned_ns.tolist(), strict=True))
+        seen = self._seen(SOURCE, flow)
+        return {number: min(late, seen.get(number, late)) for number, late in returned.items()}
+
+    def _seen(self, place, flow):
+        """When each probe was in a place's capture, in ns, by its number."""
         result = self.stage.flows[flow]
-        file = self.captures.files[DESTINATION]
+        file = self.captures.files[place]
         packets = read_file(self._folder / file.file)
         times_ns = packets.time_ns - file.clock_offset_ns
         seen = Datagrams(packets, classify(packets), times_ns).of(
