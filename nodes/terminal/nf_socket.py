@@ -19,6 +19,7 @@ from nodes.terminal.nf_tables import Done, Element, Message, Reply
 
 _NETLINK_NETFILTER = 12
 _SNDBUFFORCE, _RCVBUFFORCE = 32, 33
+"""Options of SOL_SOCKET that Python has no names for."""
 _LONGEST = 256 * 1024
 _ROOM = 4 * 1024 * 1024
 _MOST_TRIES = 10
