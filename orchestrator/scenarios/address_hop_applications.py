@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import math
 from contextlib import AbstractAsyncContextManager
 
 from nodes.events import Event
@@ -19,6 +20,7 @@ from orchestrator.scenarios.stage import Stage
 
 _MB = 1_000_000
 _MBIT = 1_000_000
+_CHANCE = 0.001
 
 
 def applications(
@@ -72,12 +74,22 @@ def application_checks(
         checks.append(
             Check.of(
                 "iperf3: retransmissions caused by hops",
-                expected="0: no more than in the undisturbed one beside it",
+                expected="0: as many as in the undisturbed one beside it, or chance explains it (1 in 1,000)",
                 measured=f"{own} with hops, {beside} without",
-                passed=own is not None and beside is not None and own <= beside,
+                passed=own is not None and beside is not None and chance_of_as_many(own, beside) >= _CHANCE,
             )
         )
     return checks
+
+
+def chance_of_as_many(own: int, beside: int) -> float:
+    """How likely at least ``own`` of all are by chance one's own, where both are alike.
+
+    A machine makes TCP send a few segments again by itself, now more of one stream and now of the other; hops
+    that cost segments do so again and again.
+    """
+    total = own + beside
+    return sum(math.comb(total, count) for count in range(own, total + 1)) / 2**total
 
 
 def _check(found: Finding, parameters: AddressHopScenario, events: list[Event]) -> Check:
