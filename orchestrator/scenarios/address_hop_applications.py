@@ -89,7 +89,7 @@ def chance_of_as_many(own: int, beside: int) -> float:
     that cost segments do so again and again.
     """
     total = own + beside
-    return sum(math.comb(total, count) for count in range(own, total + 1)) / 2**total
+    return sum(math.comb(total, count) for count in range(own, total + 1)) / (1 << total)
 
 
 def _check(found: Finding, parameters: AddressHopScenario, events: list[Event]) -> Check:
