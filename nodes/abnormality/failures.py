@@ -14,11 +14,7 @@ from collections import OrderedDict
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from nodes.abnormality.machine import Side
-
-MOST = 1024
-
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
+from nodes.abnormality.remembered import remember
 
 
 class Negotiation(Protocol):
@@ -79,7 +75,7 @@ class Failures(Generic[N]):
         before = self._current.get((partner, side))
         if newly or before is None or before == _Failure():
             self._current.pop((partner, side), None)
-            _keep(self._current, (partner, side), _Failure(ike_id, None))
+            remember(self._current, (partner, side), _Failure(ike_id, None))
             if newly and side is Side.SENDER:
                 self._told.pop(partner, None)
         return [] if negotiation is None else self._named((partner, side), ike_id, negotiation)
@@ -114,7 +110,7 @@ class Failures(Generic[N]):
         if failure.negotiation is not None:
             return [self._tell(partner, failure.negotiation)]
         if failure.ike_id is not None:
-            _keep(self._owed, failure.ike_id, partner)
+            remember(self._owed, failure.ike_id, partner)
         return []
 
     def owes(self, partner: str) -> bool:
@@ -144,7 +140,7 @@ class Failures(Generic[N]):
     def answered(self, partner: str, initiator_cookie: bytes) -> None:
         """This node sent a message of a negotiation that the partner began."""
         key = (partner, initiator_cookie)
-        _keep(self._answered, key, self._answered.get(key))
+        remember(self._answered, key, self._answered.get(key))
 
     def told(self, partner: str) -> N | None:
         """The negotiation of which this partner was told that it is mended; None once another came up."""
@@ -160,9 +156,9 @@ class Failures(Generic[N]):
         """A side was made active again: what else is said of that negotiation comes too late to count."""
         failure = self._current.pop((partner, side), None)
         if failure is not None and failure.ike_id is not None:
-            _keep(self._settled, failure.ike_id, None)
+            remember(self._settled, failure.ike_id, None)
         if failure is not None and failure.negotiation is not None:
-            _keep(self._settled, failure.negotiation.initiator_cookie, None)
+            remember(self._settled, failure.negotiation.initiator_cookie, None)
         return failure
 
     def is_settled(self, ike_id: int | None, initiator_cookie: bytes | None) -> bool:
@@ -170,14 +166,6 @@ class Failures(Generic[N]):
         return ike_id in self._settled or initiator_cookie in self._settled
 
     def _tell(self, partner: str, negotiation: N) -> Due[N]:
-        _keep(self._told, partner, negotiation)
-        _keep(self._settled, negotiation.initiator_cookie, None)
+        remember(self._told, partner, negotiation)
+        remember(self._settled, negotiation.initiator_cookie, None)
         return Due(Side.SENDER, partner, negotiation)
-
-
-def _keep(table: OrderedDict[_Key, _Value], key: _Key, value: _Value) -> None:
-    """Remember something; beyond the bound the oldest is forgotten."""
-    table[key] = value
-    table.move_to_end(key)
-    if len(table) > MOST:
-        table.popitem(last=False)

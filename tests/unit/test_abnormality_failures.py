@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import pytest
 
-from nodes.abnormality.failures import MOST, Due, Failures
+from nodes.abnormality.failures import Due, Failures
 from nodes.abnormality.machine import Side
+from nodes.abnormality.remembered import MOST
 
 A, B = "fd00::a", "fd00::b"
 OURS, THEIRS, OTHER = b"initiatr", b"respondr", b"othersid"

@@ -3,7 +3,8 @@
 import pytest
 from recorded_charon import A, B, recorded
 
-from nodes.peer.guard.sightings import FLIGHT_NS, JUST_NS, MOST, Flights, Sightings
+from nodes.abnormality.remembered import MOST
+from nodes.peer.guard.sightings import FLIGHT_NS, JUST_NS, Flights, Sightings
 from nodes.peer.guard.wire import Endpoints, Header
 from nodes.peer.model import ChildSa, IkeSa
 

@@ -6,11 +6,11 @@ import re
 from collections import OrderedDict
 from typing import NamedTuple
 
+from nodes.abnormality.remembered import remember
 from nodes.peer.guard.bpf import EXCHANGES
 from nodes.peer.guard.wire import Endpoints, Header
 from nodes.peer.model import IkeSa
 
-MOST = 1024
 FLIGHT_NS = 300_000_000_000
 """How long after its last message a negotiation may still be in flight: beyond charon's last
 retransmission."""
@@ -81,10 +81,7 @@ class Sightings:
         return None if ike_id is None else self._seen.get(ike_id)
 
     def _keep(self, ike_id: int, sighting: Sighting) -> Sighting:
-        self._seen.pop(ike_id, None)
-        self._seen[ike_id] = sighting
-        if len(self._seen) > MOST:
-            self._seen.popitem(last=False)
+        remember(self._seen, ike_id, sighting)
         return sighting
 
 
@@ -146,12 +143,9 @@ class Flights:
 
     def landed(self, initiator_cookie: bytes, now_ns: int, *, established: bool) -> None:
         """A negotiation is over."""
-        flight = self._flights.get(initiator_cookie)
+        flight = self._flights.pop(initiator_cookie, None)
         if established:
-            self._flights.pop(initiator_cookie, None)
-            self._succeeded[initiator_cookie] = None
-            if len(self._succeeded) > MOST:
-                self._succeeded.popitem(last=False)
+            remember(self._succeeded, initiator_cookie, None)
         elif flight is not None:
             self._keep(flight._replace(last_ns=now_ns, failed=True))
 
@@ -172,10 +166,7 @@ class Flights:
         return flight if now_ns - flight.last_ns <= (JUST_NS if flight.failed else FLIGHT_NS) else None
 
     def _keep(self, flight: Flight) -> None:
-        self._flights.pop(flight.initiator_cookie, None)
-        self._flights[flight.initiator_cookie] = flight
-        if len(self._flights) > MOST:
-            self._flights.popitem(last=False)
+        remember(self._flights, flight.initiator_cookie, flight)
 
 
 def _is_first(header: Header) -> bool:
