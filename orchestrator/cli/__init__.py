@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping
+
 import click
 
-from orchestrator.cli.again import bundle, replay, report
-from orchestrator.cli.bed import down, exec_, ps, shell, up
-from orchestrator.cli.break_ import break_
-from orchestrator.cli.capture import capture
-from orchestrator.cli.demo import demo
-from orchestrator.cli.doctor import doctor
-from orchestrator.cli.fault import fault
-from orchestrator.cli.hop import hop
-from orchestrator.cli.impair import impair
-from orchestrator.cli.rekey import rekey
-from orchestrator.cli.scenario import ab, list_, run
-from orchestrator.cli.watch import watch
+_VERBS: Mapping[str, str] = {
+    "up": "bed:up",
+    "down": "bed:down",
+    "ps": "bed:ps",
+    "watch": "watch:watch",
+    "exec": "bed:exec_",
+    "shell": "bed:shell",
+    "capture": "capture:capture",
+    "fault": "fault:fault",
+    "impair": "impair:impair",
+    "hop": "hop:hop",
+    "rekey": "rekey:rekey",
+    "break": "break_:break_",
+    "run": "scenario:run",
+    "ab": "scenario:ab",
+    "demo": "demo:demo",
+    "list": "scenario:list_",
+    "replay": "again:replay",
+    "report": "again:report",
+    "bundle": "again:bundle",
+    "doctor": "doctor:doctor",
+}
+"""Where each verb is: the module in this package, and its name there."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Verbs(click.Group):
+    """A group that imports a verb when it is asked for: ``ps`` does not wait for what ``run`` needs."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        """The verbs' names, in the order of the alphabet."""
+        return sorted(_VERBS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        """The verb called ``name``, or nothing."""
+        if name not in _VERBS:
+            return None
+        module, attribute = _VERBS[name].split(":")
+        verb = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+        assert isinstance(verb, click.Command)
+        return verb
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="hopbed")
 def hopbed() -> None:
     """A testbed for moving, encrypted IPv6 traffic, with a verdict that has packets as evidence.
@@ -26,12 +57,6 @@ def hopbed() -> None:
     Exit status: 0 pass · 1 verdict failed · 2 usage · 3 the machine lacks something (`hopbed doctor` says
     what) · 4 a node failed · 5 clean-up failed · 130/143 ended by a signal.
     """
-
-
-_ON_A_RUN = (up, down, ps, watch, exec_, shell, capture, fault, impair, hop, rekey, break_)
-_OF_SCENARIOS = (run, ab, demo, list_, replay, report, bundle, doctor)
-for _verb in (*_ON_A_RUN, *_OF_SCENARIOS):
-    hopbed.add_command(_verb)
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.asked import Words
 from orchestrator.topology.plan import Dad, Dataplane
 
 _RUNTIMES = ("auto", "namespaces", "docker")
@@ -56,65 +55,11 @@ _TESTBED = (
         help="What carries ESP; auto takes the kernel where it can.",
     ),
 )
-_SCENARIO = (
-    click.option(
-        "-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="A parameter; again for more."
-    ),
-    click.option(
-        "--fault", "faults", multiple=True, metavar="RULE", help="A fault on the wire; again for more."
-    ),
-    click.option(
-        "--impair",
-        "impairments",
-        multiple=True,
-        metavar="WORDS",
-        help="A bad link, such as 'peer-a loss=1% delay=20ms'; again for more.",
-    ),
-    click.option("--keys", is_flag=True, help="Keep the keys that decrypt the captures with the evidence."),
-    click.option(
-        "--seed", type=click.IntRange(0), help="Where every random choice comes from [default: a new one]."
-    ),
-)
 
 
 def testbed_options(verb: Callable[..., Any]) -> Callable[..., Any]:
     """``--file``, ``--runtime``, ``--dad``, ``--dataplane``: which testbed, and where."""
     return functools.reduce(lambda decorated, option: option(decorated), reversed(_TESTBED), verb)
-
-
-def scenario_options(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """What a scenario is told, and the testbed's options; the verb gets them as ``words``."""
-
-    @functools.wraps(verb)
-    def with_words(
-        *,
-        given: tuple[str, ...],
-        faults: tuple[str, ...],
-        impairments: tuple[str, ...],
-        keys: bool,
-        seed: int | None,
-        file: Path,
-        runtime: str,
-        dad: str,
-        dataplane: str,
-        **others: Any,
-    ) -> Any:
-        words = Words(
-            given=given,
-            faults=faults,
-            impairments=impairments,
-            keys=keys,
-            seed=seed,
-            file=file,
-            runtime=runtime,
-            dad=dad,
-            dataplane=dataplane,
-        )
-        return verb(words=words, **others)
-
-    return functools.reduce(
-        lambda decorated, option: option(decorated), reversed((*_SCENARIO, *_TESTBED)), with_words
-    )
 
 
 def evidence_folder(out: Path | None, what: str) -> Path:

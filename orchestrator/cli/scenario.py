@@ -13,7 +13,8 @@ from rich.text import Text
 from orchestrator.cli.asked import Words
 from orchestrator.cli.console import output, progress, progress_sink
 from orchestrator.cli.execute import execute
-from orchestrator.cli.options import evidence_folder, json_option, out_option, scenario_options
+from orchestrator.cli.options import evidence_folder, json_option, out_option
+from orchestrator.cli.scenario_options import scenario_options
 from orchestrator.cli.show import say_bundle, show_comparison, show_verdict
 from orchestrator.events import EventStream
 from orchestrator.evidence.verdict import Outcome, encode
