@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from ipaddress import IPv6Address
 
-from nodes.terminal.actions import Carriage, Outcome
+from nodes.terminal.actions import Outcome
+from nodes.terminal.arrival import Arrival
 from nodes.terminal.asking import Asking
 from nodes.terminal.hops import Exchange, Proof, Step
 from nodes.terminal.keys import Leg
@@ -28,19 +29,18 @@ class Answers:
         self._asking = asking
         self._steps = asking.steps
 
-    def take(
-        self, exchange: Exchange, destination: IPv6Address, message: Message, carriage: Carriage, now: int
-    ) -> None:
+    def take(self, exchange: Exchange, message: Message, arrival: Arrival) -> None:
         """Take a message of the partner that is authentic and new."""
+        now = arrival.now
         pair = self._in.pairs[exchange.pair]
-        pair.carriage = exchange.carriage = carriage
+        pair.carriage = exchange.carriage = arrival.carriage
         pair.silent = False
         leg = Leg.FIRST if message.kind is Kind.UPDATE_RESPONSE else Leg.SECOND
         taken = exchange.measure(leg, message.answered, now)
         if taken is not None:
             pair.round_trip.measured(taken)
         if message.kind is Kind.UPDATE_RESPONSE:
-            self._take_response(exchange, destination, message, now)
+            self._take_response(exchange, arrival.destination, message, now)
         elif message.kind is Kind.BACKUP_RESPONSE:
             self._take_backup_response(exchange, message, now)
         elif message.kind is Kind.SWITCH_ACK:

@@ -19,6 +19,7 @@ from nodes.terminal.actions import (
     Undone,
     Unrecognised,
 )
+from nodes.terminal.arrival import Arrival
 from nodes.terminal.first import FirstTerminal
 from nodes.terminal.keys import RandomOctets
 from nodes.terminal.outbox import Outbox
@@ -139,7 +140,7 @@ class Terminal:
         if seen is None:
             return []
         self._begin(now)
-        self._reception.take(*seen, source, destination, message, carriage, now)
+        self._reception.take(*seen, Arrival(source, destination, message, carriage, now))
         return self._end(now)
 
     def unrecognised(self, error: Unrecognised, source: IPv6Address, quoted: bytes, now: int) -> list[Action]:

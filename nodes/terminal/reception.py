@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import IPv6Address
 
-from nodes.terminal.actions import Carriage, Unrecognised
+from nodes.terminal.actions import Unrecognised
+from nodes.terminal.arrival import Arrival
 from nodes.terminal.contexts import Context
 from nodes.terminal.first import FirstTerminal
 from nodes.terminal.header import FormatError, quoted_datagram, quoted_option
@@ -17,7 +18,6 @@ from nodes.terminal.hops import Exchange, Hop
 from nodes.terminal.keys import Direction, Leg
 from nodes.terminal.limits import SourceLimit
 from nodes.terminal.message import Kind, Message, context_of, decode
-from nodes.terminal.pairs import Pair
 from nodes.terminal.second import SecondTerminal
 from nodes.terminal.surroundings import Surroundings
 
@@ -58,25 +58,16 @@ class Reception:
             self._in.dropped["no message"] += 1
         return seen
 
-    def take(
-        self,
-        kind: int,
-        number: int,
-        source: IPv6Address,
-        destination: IPv6Address,
-        octets: bytes,
-        carriage: Carriage,
-        now: int,
-    ) -> None:
+    def take(self, kind: int, number: int, arrival: Arrival) -> None:
         """Take a message of this kind and context: an answer, a question, or the beginning of a context."""
         place = self._first.exchanges.place(number)
         context = self._second.contexts.place(number)
         if place is not None:
-            self._take_answer(*place, source, destination, octets, carriage, now)
+            self._take_answer(*place, arrival)
         elif context is not None:
-            self._take_known(*context, source, destination, octets, carriage, now)
+            self._take_known(*context, arrival)
         elif kind == Kind.UPDATE_REQUEST:
-            self._take_new(number, source, destination, octets, carriage, now)
+            self._take_new(number, arrival)
         else:
             self._in.dropped["no such context"] += 1
 
@@ -104,104 +95,63 @@ class Reception:
             return None
         return hop, exchange
 
-    def _take_answer(
-        self,
-        hop: Hop,
-        exchange: Exchange,
-        leg: Leg,
-        source: IPv6Address,
-        destination: IPv6Address,
-        octets: bytes,
-        carriage: Carriage,
-        now: int,
-    ) -> None:
-        keys = self._first.asking.keys(exchange)
-        if not keys.verifies(leg, Direction.BACK, source, destination, octets):
+    def _take_answer(self, hop: Hop, exchange: Exchange, leg: Leg, arrival: Arrival) -> None:
+        if not arrival.verified(self._first.asking.keys(exchange), leg, Direction.BACK):
             self._in.dropped["wrong MAC"] += 1
             return
-        message = self._read(octets, _BACK, leg)
+        message = self._read(arrival.octets, _BACK, leg)
         if message is None:
             return
         if not exchange.windows[leg - 1].take(message.sequence):
             self._in.dropped["replayed"] += 1
             return
-        self._first.answers.take(exchange, destination, message, carriage, now)
-        self._first.answered(hop, exchange, now)
+        self._first.answers.take(exchange, message, arrival)
+        self._first.answered(hop, exchange, arrival.now)
 
-    def _take_known(
-        self,
-        context: Context,
-        leg: Leg,
-        source: IPv6Address,
-        destination: IPv6Address,
-        octets: bytes,
-        carriage: Carriage,
-        now: int,
-    ) -> None:
-        keys = self._second.contexts.keys(context)
-        if not keys.verifies(leg, Direction.FORWARD, source, destination, octets):
+    def _take_known(self, context: Context, leg: Leg, arrival: Arrival) -> None:
+        if not arrival.verified(self._second.contexts.keys(context), leg, Direction.FORWARD):
             self._in.dropped["wrong MAC"] += 1
             return
-        self._take_question(context, leg, source, destination, octets, carriage, now)
+        self._take_question(context, leg, arrival)
 
-    def _take_new(
-        self,
-        number: int,
-        source: IPv6Address,
-        destination: IPv6Address,
-        octets: bytes,
-        carriage: Carriage,
-        now: int,
-    ) -> None:
+    def _take_new(self, number: int, arrival: Arrival) -> None:
         """A request that may begin a context: a cheap look, the limit, the MAC, and only then state."""
-        pair = self._in.pairs.of_context(number, source)
+        pair = self._in.pairs.of_context(number, arrival.source)
         if pair is None:
             self._in.dropped["no context of a pair"] += 1
             return
-        if not self.limit.allows(source, now):
+        if not self.limit.allows(arrival.source, arrival.now):
             self._in.dropped["too many from one source"] += 1
             return
         keys = pair.keys.context(number)
-        if not keys.verifies(Leg.FIRST, Direction.FORWARD, source, destination, octets):
+        if not arrival.verified(keys, Leg.FIRST, Direction.FORWARD):
             self._in.dropped["wrong MAC"] += 1
             return
-        message = self._read(octets, _FORWARD, Leg.FIRST)
+        message = self._read(arrival.octets, _FORWARD, Leg.FIRST)
         if message is None:
             return
-        context = self._second.contexts.begin(pair, keys, message, source, now)
+        context = self._second.contexts.begin(pair, keys, message, arrival.source, arrival.now)
         if context is not None:
-            self._take_question(context, Leg.FIRST, source, destination, octets, carriage, now)
+            self._take_question(context, Leg.FIRST, arrival)
 
-    def _take_question(
-        self,
-        context: Context,
-        leg: Leg,
-        source: IPv6Address,
-        destination: IPv6Address,
-        octets: bytes,
-        carriage: Carriage,
-        now: int,
-    ) -> None:
-        message = self._read(octets, _FORWARD, leg)
+    def _take_question(self, context: Context, leg: Leg, arrival: Arrival) -> None:
+        message = self._read(arrival.octets, _FORWARD, leg)
         if message is None:
             return
         if not context.windows[leg - 1].take(message.sequence):
             self._in.dropped["replayed"] += 1
             return
-        self._partner_heard(self._in.pairs[context.pair], carriage)
-        addresses = (source, destination)
-        if message.kind is Kind.UPDATE_REQUEST:
-            self._second.take_request(context, message, *addresses, carriage, now)
-        elif message.kind is Kind.BACKUP_REQUEST:
-            self._second.take_backup_request(context, message, *addresses, carriage, now)
-        elif message.kind is Kind.SWITCH:
-            self._second.take_switch(context, message, *addresses, carriage, now)
-        else:
-            self._second.take_close(context, message, *addresses, carriage, now)
-
-    def _partner_heard(self, pair: Pair, carriage: Carriage) -> None:
+        pair = self._in.pairs[context.pair]
         pair.silent = False
-        pair.carriage = carriage
+        pair.carriage = arrival.carriage
+        if message.kind is Kind.UPDATE_REQUEST:
+            self._second.take_request(context, message, arrival)
+        elif message.kind is Kind.BACKUP_REQUEST:
+            self._second.take_backup_request(context, message, arrival)
+        elif message.kind is Kind.SWITCH:
+            self._second.take_switch(context, message, arrival)
+        else:
+            self._second.take_close(context, message, arrival)
 
     def _read(self, octets: bytes, kinds: Mapping[Kind, Leg], leg: Leg) -> Message | None:
         """The message, if it is one of these kinds and on its leg."""

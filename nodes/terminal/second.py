@@ -10,21 +10,15 @@ from __future__ import annotations
 from ipaddress import IPv6Address
 from typing import Any
 
-from nodes.terminal.actions import Carriage, Flow, RetireRemote, Send
+from nodes.terminal.actions import Flow, RetireRemote, Send
+from nodes.terminal.arrival import Arrival
 from nodes.terminal.context_table import ContextTable
 from nodes.terminal.contexts import Context, Record, Stage
 from nodes.terminal.cookies import LIFETIME, Cookies
 from nodes.terminal.determination import Determination
 from nodes.terminal.keys import Direction, Leg
 from nodes.terminal.limits import SourceLimit
-from nodes.terminal.message import (
-    MOST_RESULTS,
-    Code,
-    Kind,
-    Message,
-    Result,
-    encode,
-)
+from nodes.terminal.message import MOST_RESULTS, Code, Kind, Message, Result, encode
 from nodes.terminal.pairs import Pair
 from nodes.terminal.surroundings import Surroundings
 
@@ -51,65 +45,48 @@ class SecondTerminal:
 
     # the request
 
-    def take_request(
-        self,
-        context: Context,
-        message: Message,
-        source: IPv6Address,
-        destination: IPv6Address,
-        carriage: Carriage,
-        now: int,
-    ) -> None:
+    def take_request(self, context: Context, message: Message, arrival: Arrival) -> None:
         """Answer which of the services support updating (the first determination)."""
-        if source not in context.sources:
+        if arrival.source not in context.sources:
             if len(context.sources) >= _MOST_SOURCES or context.closed:
                 return
-            context.sources.append(source)
+            context.sources.append(arrival.source)
+        addresses = (arrival.source, arrival.destination)
         results: list[Result] = []
         for listed in message.services:
             code = self._determination.determine(
-                context, self.contexts.keys(context), message.flags, listed, (source, destination), now
+                context, self.contexts.keys(context), message.flags, listed, addresses, arrival.now
             )
             if code is not None:
                 results.append(Result(listed.id, code))
-        self._answer(context, (destination, source), carriage, now, tuple(results), message.sequence)
+        self._answer(context, arrival, arrival.source, tuple(results), message.sequence)
 
     def _answer(
         self,
         context: Context,
-        addresses: tuple[IPv6Address, IPv6Address],
-        carriage: Carriage,
-        now: int,
-        results: tuple[Result, ...],
-        answered: int | None,
+        arrival: Arrival,
+        first: IPv6Address,
+        results: tuple[Result, ...] = (),
+        answered: int | None = None,
     ) -> None:
-        """Send a response, with the cookie that shows that the partner receives at the first address."""
+        """Send a response, with the cookie that shows that the partner receives at this first address."""
         self._send(
             context,
             Leg.FIRST,
-            addresses,
-            carriage,
-            now,
+            arrival,
             Kind.UPDATE_RESPONSE,
+            to=first,
             flags=self._in.policy.capability,
             results=results,
-            cookies=(self._cookies.make(Leg.FIRST, context.number, addresses[1], now),),
+            cookies=(self._cookies.make(Leg.FIRST, context.number, first, arrival.now),),
             answered=answered,
         )
 
     # the backup session
 
-    def take_backup_request(
-        self,
-        context: Context,
-        message: Message,
-        source: IPv6Address,
-        destination: IPv6Address,
-        carriage: Carriage,
-        now: int,
-    ) -> None:
+    def take_backup_request(self, context: Context, message: Message, arrival: Arrival) -> None:
         """Establish the backup session for the services listed, once the partner surely receives there."""
-        back = (destination, source)
+        source, now = arrival.source, arrival.now
         if context.closed:
             return
         if source != context.second:
@@ -118,7 +95,7 @@ class SecondTerminal:
         if not context.validated:
             shown = message.cookies[1] if len(message.cookies) > 1 else b""
             if not self._cookies.right(shown, Leg.SECOND, context.number, source, now):
-                self._ask_for_cookie(context, back, carriage, now)
+                self._ask_for_cookie(context, arrival)
                 return
         records = [record for number in message.ids if (record := context.records.get(number)) is not None]
         for sources in [record.sources for record in records] or [context.sources]:
@@ -126,7 +103,7 @@ class SecondTerminal:
                 self._in.dropped["backup request without proof of the first address"] += 1
                 if sources and self._cookie_limit.allows(source, now):
                     # too old a proof, or one of before a restart: a fresh one goes to the first address
-                    self._answer(context, (destination, sources[-1]), carriage, now, (), None)
+                    self._answer(context, arrival, sources[-1])
                 return
         if not context.validated:
             context.validated = True
@@ -137,9 +114,7 @@ class SecondTerminal:
             self._send(
                 context,
                 Leg.SECOND,
-                back,
-                carriage,
-                now,
+                arrival,
                 Kind.BACKUP_RESPONSE,
                 answered=message.sequence,
                 results=results[at : at + MOST_RESULTS],
@@ -174,20 +149,16 @@ class SecondTerminal:
         record.turn = now
         return Code.SUPPORTED
 
-    def _ask_for_cookie(
-        self, context: Context, back: tuple[IPv6Address, IPv6Address], carriage: Carriage, now: int
-    ) -> None:
+    def _ask_for_cookie(self, context: Context, arrival: Arrival) -> None:
         """Nothing but this goes to an address that is not validated: no larger than what came from there."""
-        if not self._cookie_limit.allows(back[1], now):
+        if not self._cookie_limit.allows(arrival.source, arrival.now):
             self._in.dropped["too many backup requests without a cookie"] += 1
             return
-        cookie = self._cookies.make(Leg.SECOND, context.number, back[1], now)
+        cookie = self._cookies.make(Leg.SECOND, context.number, arrival.source, arrival.now)
         self._send(
             context,
             Leg.SECOND,
-            back,
-            carriage,
-            now,
+            arrival,
             Kind.ERROR,
             results=(Result(0, Code.COOKIE_NEEDED),),
             cookies=(cookie,),
@@ -195,17 +166,9 @@ class SecondTerminal:
 
     # switch and close
 
-    def take_switch(
-        self,
-        context: Context,
-        message: Message,
-        source: IPv6Address,
-        destination: IPv6Address,
-        carriage: Carriage,
-        now: int,
-    ) -> None:
+    def take_switch(self, context: Context, message: Message, arrival: Arrival) -> None:
         """Send to the second address from now on."""
-        if source != context.second or not context.validated or context.closed:
+        if arrival.source != context.second or not context.validated or context.closed:
             return
         done: list[int] = []
         services = self._in.services
@@ -216,49 +179,25 @@ class SecondTerminal:
             tracked = services.get(record.flow)
             if record.stage is Stage.PREPARED:
                 record.stage = Stage.SWITCHED
-                record.turn = now
+                record.turn = arrival.now
                 if tracked is not None:
                     record.left = tracked.remote.current
                     services.switch(tracked, tracked.remote, record.target)
                     self._in.fresh_label(tracked)
             done.append(number)
-        context.until = max(context.until, now + self._in.settings.hold)
+        context.until = max(context.until, arrival.now + self._in.settings.hold)
         if done or not message.ids:
-            self._send(
-                context,
-                Leg.SECOND,
-                (destination, source),
-                carriage,
-                now,
-                Kind.SWITCH_ACK,
-                ids=tuple(done),
-                answered=message.sequence,
-            )
+            answered = message.sequence
+            self._send(context, Leg.SECOND, arrival, Kind.SWITCH_ACK, ids=tuple(done), answered=answered)
 
-    def take_close(
-        self,
-        context: Context,
-        message: Message,
-        source: IPv6Address,
-        destination: IPv6Address,
-        carriage: Carriage,
-        now: int,
-    ) -> None:
+    def take_close(self, context: Context, message: Message, arrival: Arrival) -> None:
         """Forget the first address."""
-        if source != context.second:
+        if arrival.source != context.second:
             return
-        self._end(context, now)
+        self._end(context, arrival.now)
         # an answer goes only to where the partner is known to receive
         if context.validated:
-            self._send(
-                context,
-                Leg.SECOND,
-                (destination, source),
-                carriage,
-                now,
-                Kind.CLOSE,
-                answered=message.sequence,
-            )
+            self._send(context, Leg.SECOND, arrival, Kind.CLOSE, answered=message.sequence)
 
     def _end(self, context: Context, now: int) -> None:
         if context.closed:
@@ -324,19 +263,21 @@ class SecondTerminal:
         self,
         context: Context,
         leg: Leg,
-        addresses: tuple[IPv6Address, IPv6Address],
-        carriage: Carriage,
-        now: int,
+        arrival: Arrival,
         kind: Kind,
+        *,
+        to: IPv6Address | None = None,
         **fields: Any,
     ) -> None:
+        """Answer what came, in its carriage: to where it came from, or elsewhere."""
         keys = self.contexts.keys(context)
         numbering = context.numbering[leg - 1]
         if numbering.began < 0:
-            numbering.began = now
-        message = Message(kind=kind, context=keys.on(leg), sequence=numbering.next(now), **fields)
-        octets = encode(message)
-        whole = octets + keys.mac(leg, Direction.BACK, *addresses, octets)
+            numbering.began = arrival.now
+        sequence = numbering.next(arrival.now)
+        octets = encode(Message(kind=kind, context=keys.on(leg), sequence=sequence, **fields))
+        source, destination = arrival.destination, to or arrival.source
+        whole = octets + keys.mac(leg, Direction.BACK, source, destination, octets)
         self._in.outbox.act(
-            Send(source=addresses[0], destination=addresses[1], message=whole, carriage=carriage)
+            Send(source=source, destination=destination, message=whole, carriage=arrival.carriage)
         )
