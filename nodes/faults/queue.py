@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from nodes import errors
-from nodes.faults import netlink
-from nodes.faults.netlink import Answer, QueuedPacket
+from nodes.faults import nfqueue
+from nodes.faults.nfqueue import Answer, QueuedPacket
 
 MOST_WAITING = 65_536
 """Packets that may wait for their verdict, held and delayed ones too; more of them pass at once."""
@@ -73,19 +73,19 @@ class Queue:
                 data = self._socket.recv(_LONGEST)
             except BlockingIOError:
                 return
-            for said in netlink.read(data):
+            for said in nfqueue.read(data):
                 if isinstance(said, QueuedPacket):
                     yield said
 
     def verdict(self, packet_id: int, *, passes: bool, octets: bytes | None = None) -> None:
         """Let a packet pass, as ``octets`` if given, or drop it; one that is gone already is no error."""
-        self._socket.send(netlink.verdict(self.number, packet_id, passes=passes, octets=octets))
+        self._socket.send(nfqueue.verdict(self.number, packet_id, passes=passes, octets=octets))
 
     def _take(self) -> None:
-        self._socket.send(netlink.bind(self.number, most=MOST_WAITING))
+        self._socket.send(nfqueue.bind(self.number, most=MOST_WAITING))
         answers = 0
-        while answers < netlink.BIND_ANSWERS:
-            for said in netlink.read(self._socket.recv(_LONGEST)):
+        while answers < nfqueue.BIND_ANSWERS:
+            for said in nfqueue.read(self._socket.recv(_LONGEST)):
                 if isinstance(said, Answer):
                     answers += 1
                     self._judge(said.error)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import enum
 import struct
 
-from nodes.terminal.nf_tables import NFPROTO_IPV6, attribute, nested, number, text
+from nodes.netlink import attribute, nested
+from nodes.terminal.nf_tables import NFPROTO_IPV6, number, text
 
 _FIRST_REGISTER = 8  # NFT_REG32_00
 _VERDICT_REGISTER = 0

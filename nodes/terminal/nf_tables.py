@@ -11,17 +11,14 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from nodes import errors
+from nodes import netlink
+from nodes.netlink import ACK, APPEND, CREATE, DUMP, REQUEST, attribute, attributes, nested
 
 NFPROTO_IPV6 = 10
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_ERROR, _DONE = 2, 3
-_REQUEST, _ACK, _EXCL, _CREATE, _APPEND, _DUMP = 0x1, 0x4, 0x200, 0x400, 0x800, 0x300
 _ELEMENTS = 512
 """In a message: a list of elements is an attribute, of 65,535 octets at most."""
-_NESTED = 0x8000
-_TYPE = 0x3FFF
 
 
 class _Kind(enum.IntEnum):
@@ -76,16 +73,6 @@ class Done(NamedTuple):
     error: int
 
 
-def attribute(kind: int, value: bytes) -> bytes:
-    """A netlink attribute."""
-    return struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
-
-
-def nested(kind: int, *members: bytes) -> bytes:
-    """An attribute that holds attributes."""
-    return attribute(kind | _NESTED, b"".join(members))
-
-
 def text(kind: int, value: str) -> bytes:
     """An attribute that holds a name."""
     return attribute(kind, value.encode() + b"\0")
@@ -98,7 +85,7 @@ def number(kind: int, value: int) -> bytes:
 
 def new_table(name: str) -> Message:
     """Make a table; one that is there already stays as it is."""
-    return Message(_Kind.NEW_TABLE, _CREATE, text(1, name))
+    return Message(_Kind.NEW_TABLE, CREATE, text(1, name))
 
 
 def delete_table(name: str) -> Message:
@@ -109,12 +96,12 @@ def delete_table(name: str) -> Message:
 def new_base_chain(table: str, name: str, *, type_: str, hook: int, priority: int) -> Message:
     """Make a chain that the kernel's hook calls; what it does not drop passes."""
     where = nested(4, number(1, hook), number(2, priority))
-    return Message(_Kind.NEW_CHAIN, _CREATE, text(1, table) + text(3, name) + where + text(7, type_))
+    return Message(_Kind.NEW_CHAIN, CREATE, text(1, table) + text(3, name) + where + text(7, type_))
 
 
 def new_chain(table: str, name: str) -> Message:
     """Make a chain that rules go to."""
-    return Message(_Kind.NEW_CHAIN, _CREATE, text(1, table) + text(3, name))
+    return Message(_Kind.NEW_CHAIN, CREATE, text(1, table) + text(3, name))
 
 
 def delete_chain(table: str, name: str) -> Message:
@@ -125,7 +112,7 @@ def delete_chain(table: str, name: str) -> Message:
 def new_rule(table: str, chain: str, expressions: Iterable[bytes]) -> Message:
     """Add a rule at the chain's end; an expression that does not match ends it."""
     listed = nested(4, *(nested(1, expression) for expression in expressions))
-    return Message(_Kind.NEW_RULE, _CREATE | _APPEND, text(1, table) + text(2, chain) + listed)
+    return Message(_Kind.NEW_RULE, CREATE | APPEND, text(1, table) + text(2, chain) + listed)
 
 
 def new_set(
@@ -154,12 +141,12 @@ def new_set(
         attributes += nested(9, number(1, size))
     if timeout_ms:
         attributes += attribute(11, struct.pack("!Q", timeout_ms))
-    return Message(_Kind.NEW_SET, _CREATE, attributes)
+    return Message(_Kind.NEW_SET, CREATE, attributes)
 
 
 def add_elements(table: str, name: str, elements: Sequence[Element]) -> list[Message]:
     """Put elements in; one whose key is in the set with other data fails the batch."""
-    return [Message(_Kind.NEW_ELEMENTS, _CREATE, one) for one in _elements(table, name, elements)]
+    return [Message(_Kind.NEW_ELEMENTS, CREATE, one) for one in _elements(table, name, elements)]
 
 
 def delete_elements(table: str, name: str, keys: Sequence[bytes]) -> list[Message]:
@@ -193,24 +180,22 @@ def batch(messages: Sequence[Message], *, first: int) -> bytes:
     The messages have the numbers ``first + 1`` and so on, and each is answered.
     """
     subsystem = struct.pack("!BBH", 0, 0, _SUBSYSTEM)
-    parts = [_message(_BATCH_BEGIN, _REQUEST, first, subsystem)]
+    parts = [netlink.message(_BATCH_BEGIN, REQUEST, first, subsystem)]
     for index, message in enumerate(messages, 1):
         body = struct.pack("!BBH", NFPROTO_IPV6, 0, 0) + message.attributes
         parts.append(
-            _message(_SUBSYSTEM << 8 | message.kind, _REQUEST | _ACK | message.flags, first + index, body)
+            netlink.message(
+                _SUBSYSTEM << 8 | message.kind, REQUEST | ACK | message.flags, first + index, body
+            )
         )
-    parts.append(_message(_BATCH_END, _REQUEST, first + len(messages) + 1, subsystem))
+    parts.append(netlink.message(_BATCH_END, REQUEST, first + len(messages) + 1, subsystem))
     return b"".join(parts)
 
 
 def get_elements(table: str, name: str, *, sequence: int) -> bytes:
     """The request for all elements of a set; :class:`Element` and at last :class:`Done` answer it."""
     body = struct.pack("!BBH", NFPROTO_IPV6, 0, 0) + text(1, table) + text(2, name)
-    return _message(_SUBSYSTEM << 8 | _Kind.GET_ELEMENTS, _REQUEST | _DUMP, sequence, body)
-
-
-def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    return struct.pack("=IHHII", 16 + len(body), kind, flags, sequence, 0) + body
+    return netlink.message(_SUBSYSTEM << 8 | _Kind.GET_ELEMENTS, REQUEST | DUMP, sequence, body)
 
 
 def read(data: bytes) -> Iterator[Element | Reply | Done]:
@@ -219,24 +204,18 @@ def read(data: bytes) -> Iterator[Element | Reply | Done]:
     Raises:
         ProtocolError: it is nothing that nf_tables says.
     """
-    at = 0
-    while at + 16 <= len(data):
-        length, kind, _, sequence = struct.unpack_from("=IHHI", data, at)
-        if length < 16 or at + length > len(data):
-            raise errors.ProtocolError(f"a netlink message of {length} octets in {len(data) - at}")
-        body = data[at + 16 : at + length]
-        if kind == _ERROR:
-            yield Reply(sequence, -struct.unpack_from("=i", body)[0])
-        elif kind == _DONE:
-            yield Done(-struct.unpack_from("=i", body)[0] if len(body) >= 4 else 0)
-        elif kind == _SUBSYSTEM << 8 | _Kind.NEW_ELEMENTS:
-            yield from _listed(body[4:])
-        at += (length + 3) & ~3
+    for message in netlink.messages(data):
+        if message.kind == netlink.ERROR:
+            yield Reply(message.sequence, message.error)
+        elif message.kind == netlink.DONE:
+            yield Done(message.error)
+        elif message.kind == _SUBSYSTEM << 8 | _Kind.NEW_ELEMENTS:
+            yield from _listed(message.body[4:])
 
 
 def _listed(data: bytes) -> Iterator[Element]:
-    for _, raw in _attributes(_first(data, 3)):
-        members = dict(_attributes(raw))
+    for _, raw in attributes(_first(data, 3)):
+        members = dict(attributes(raw))
         expires = members.get(5)
         yield Element(
             _first(members.get(1, b""), 1),
@@ -246,15 +225,5 @@ def _listed(data: bytes) -> Iterator[Element]:
 
 
 def _first(data: bytes, kind: int) -> bytes:
-    found: Mapping[int, bytes] = dict(_attributes(data))
+    found: Mapping[int, bytes] = dict(attributes(data))
     return found.get(kind, b"")
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + 4 <= len(data):
-        length, kind = struct.unpack_from("=HH", data, at)
-        if length < 4 or at + length > len(data):
-            raise errors.ProtocolError(f"a netlink attribute of {length} octets in {len(data) - at}")
-        yield kind & _TYPE, data[at + 4 : at + length]
-        at += (length + 3) & ~3

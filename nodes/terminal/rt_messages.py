@@ -10,12 +10,12 @@ import socket
 import struct
 from ipaddress import IPv6Address, IPv6Network
 
-from nodes.terminal.nf_tables import attribute
+from nodes import netlink
+from nodes.netlink import ACK, CREATE, REPLACE, REQUEST, attribute
 
 _NEW_ADDRESS, _DELETE_ADDRESS = 20, 21
 _NEW_ROUTE, _DELETE_ROUTE = 24, 25
 _DELETE_NEIGHBOUR = 29
-_REQUEST, _ACK, _REPLACE, _CREATE = 0x1, 0x4, 0x100, 0x400
 PREFIX = 64
 """The length of an address's prefix."""
 LOCAL_TABLE, MAIN_TABLE = 255, 254
@@ -38,7 +38,7 @@ def set_address(
     """
     body = _address(address, index) + attribute(8, struct.pack("=I", flags))
     body += attribute(6, struct.pack("=IIII", preferred, valid, 0, 0))
-    return _message(_NEW_ADDRESS, _REPLACE | _CREATE, sequence, body)
+    return _message(_NEW_ADDRESS, REPLACE | CREATE, sequence, body)
 
 
 def delete_address(address: IPv6Address, index: int, *, sequence: int) -> bytes:
@@ -48,7 +48,7 @@ def delete_address(address: IPv6Address, index: int, *, sequence: int) -> bytes:
 
 def hold_address(address: IPv6Address, *, sequence: int) -> bytes:
     """Make packets to an address the node's own, whether an interface has it or not."""
-    return _message(_NEW_ROUTE, _REPLACE | _CREATE, sequence, _held(address))
+    return _message(_NEW_ROUTE, REPLACE | CREATE, sequence, _held(address))
 
 
 def release_address(address: IPv6Address, *, sequence: int) -> bytes:
@@ -59,7 +59,7 @@ def release_address(address: IPv6Address, *, sequence: int) -> bytes:
 def stand_prefix(prefix: IPv6Network, index: int, *, sequence: int) -> bytes:
     """Let a prefix be on an interface's link, whether an address of it is there or not."""
     body = _route(prefix, index, table=MAIN_TABLE, kind=UNICAST)
-    return _message(_NEW_ROUTE, _REPLACE | _CREATE, sequence, body)
+    return _message(_NEW_ROUTE, REPLACE | CREATE, sequence, body)
 
 
 def delete_neighbour(address: IPv6Address, index: int, *, sequence: int) -> bytes:
@@ -85,4 +85,4 @@ def _route(prefix: IPv6Network, index: int, *, table: int, kind: int) -> bytes:
 
 
 def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    return struct.pack("=IHHII", 16 + len(body), kind, _REQUEST | _ACK | flags, sequence, 0) + body
+    return netlink.message(kind, REQUEST | ACK | flags, sequence, body)

@@ -8,9 +8,7 @@ from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Self
 
-from nodes import errors
-from nodes.terminal import nf_tables
-from nodes.terminal.nf_tables import Reply
+from nodes import errors, netlink
 
 _NETLINK_ROUTE = 0
 _LONGEST = 64 * 1024
@@ -53,8 +51,8 @@ class RouteSocket:
         self._sequence += 1
         self._socket.send(message(self._sequence))
         while True:
-            for said in nf_tables.read(self._socket.recv(_LONGEST)):
-                if isinstance(said, Reply) and said.sequence == self._sequence:
+            for said in netlink.messages(self._socket.recv(_LONGEST)):
+                if said.kind == netlink.ERROR and said.sequence == self._sequence:
                     if said.error and said.error not in but:
                         raise RouteRefusedError(said.error)
                     return

@@ -10,15 +10,14 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
-from nodes import errors
+from nodes import netlink
+from nodes.netlink import ACK, DUMP, REQUEST
 from nodes.terminal.actions import Endpoint
 
 FAMILY = 4
 """``NETLINK_SOCK_DIAG``."""
 
 _BY_FAMILY, _DESTROY = 20, 21
-_ERROR, _DONE = 2, 3
-_REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
 _AF_INET6 = 10
 LISTEN = 10
 _ALL_STATES = 0xFFFFFFFF
@@ -56,7 +55,7 @@ def dump(protocol: int, *, sequence: int) -> bytes:
     """The request for all sockets of a protocol, those aside that only listen or wait for their time."""
     states = _ALL_STATES & ~_TIME_WAIT_AND_LISTEN
     body = _REQUEST_V2.pack(_AF_INET6, protocol, 0, 0, states) + bytes(48)
-    return _message(_BY_FAMILY, _REQUEST | _DUMP, sequence, body)
+    return netlink.message(_BY_FAMILY, REQUEST | DUMP, sequence, body)
 
 
 def destroy(found: OpenSocket, *, sequence: int) -> bytes:
@@ -66,11 +65,7 @@ def destroy(found: OpenSocket, *, sequence: int) -> bytes:
         found.local.port, found.remote.port, found.local.address.packed, found.remote.address.packed
     )
     body += struct.pack("=I", found.interface) + found.cookie
-    return _message(_DESTROY, _REQUEST | _ACK, sequence, body)
-
-
-def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    return struct.pack("=IHHII", 16 + len(body), kind, flags, sequence, 0) + body
+    return netlink.message(_DESTROY, REQUEST | ACK, sequence, body)
 
 
 def read(data: bytes, protocol: int) -> Iterator[OpenSocket | Answer]:
@@ -79,19 +74,12 @@ def read(data: bytes, protocol: int) -> Iterator[OpenSocket | Answer]:
     Raises:
         ProtocolError: it is nothing that sock_diag says.
     """
-    at = 0
-    while at + 16 <= len(data):
-        length, kind = struct.unpack_from("=IH", data, at)
-        if length < 16 or at + length > len(data):
-            raise errors.ProtocolError(f"a netlink message of {length} octets in {len(data) - at}")
-        body = data[at + 16 : at + length]
-        if kind == _ERROR:
-            yield Answer(-struct.unpack_from("=i", body)[0])
-        elif kind == _DONE:
-            yield Answer(0)
-        elif kind == _BY_FAMILY and len(body) >= 72 and body[0] == _AF_INET6:
+    for message in netlink.messages(data):
+        body = message.body
+        if message.kind in (netlink.ERROR, netlink.DONE):
+            yield Answer(message.error)
+        elif message.kind == _BY_FAMILY and len(body) >= 72 and body[0] == _AF_INET6:
             yield _socket(body, protocol)
-        at += (length + 3) & ~3
 
 
 def _socket(body: bytes, protocol: int) -> OpenSocket:

@@ -8,13 +8,13 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
+from nodes import netlink
+
 _RTMGRP_IPV6_IFADDR = 0x100
 _RTM_NEWADDR = 20
 _IFA_ADDRESS, _IFA_FLAGS = 1, 8
 _UNUSABLE = 0x08 | 0x20 | 0x40  # DAD failed, deprecated, tentative
-_HEADER = struct.Struct("=IHHII")
 _ADDRESS = struct.Struct("=BBBBI")
-_ATTRIBUTE = struct.Struct("=HH")
 
 
 class NewAddress(NamedTuple):
@@ -61,29 +61,15 @@ class AddressNews:
         self._socket.close()
 
 
-def usable(messages: bytes) -> list[NewAddress]:
-    """The usable global addresses that a datagram of rtnetlink messages tells of."""
+def usable(datagram: bytes) -> list[NewAddress]:
+    """The usable global addresses that a datagram of rtnetlink tells of."""
     found = []
-    at = 0
-    while at + _HEADER.size <= len(messages):
-        length, kind, *_ = _HEADER.unpack_from(messages, at)
-        body = at + _HEADER.size
-        if kind == _RTM_NEWADDR:
-            _family, _prefix, flags, scope, index = _ADDRESS.unpack_from(messages, body)
-            attributes = _attributes(messages[body + _ADDRESS.size : at + length])
+    for message in netlink.messages(datagram):
+        if message.kind == _RTM_NEWADDR:
+            _family, _prefix, flags, scope, index = _ADDRESS.unpack_from(message.body)
+            attributes = dict(netlink.attributes(message.body[_ADDRESS.size :]))
             if _IFA_FLAGS in attributes:
                 (flags,) = struct.unpack("=I", attributes[_IFA_FLAGS])
             if scope == 0 and not flags & _UNUSABLE and _IFA_ADDRESS in attributes:
                 found.append(NewAddress(index, ipaddress.IPv6Address(attributes[_IFA_ADDRESS])))
-        at += max((length + 3) & ~3, _HEADER.size)
     return found
-
-
-def _attributes(octets: bytes) -> dict[int, bytes]:
-    attributes = {}
-    at = 0
-    while at + _ATTRIBUTE.size <= len(octets):
-        length, kind = _ATTRIBUTE.unpack_from(octets, at)
-        attributes[kind] = octets[at + _ATTRIBUTE.size : at + length]
-        at += max((length + 3) & ~3, _ATTRIBUTE.size)
-    return attributes

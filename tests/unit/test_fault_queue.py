@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes import errors
-from nodes.faults import netlink
+from nodes.faults import nfqueue
 from nodes.faults.detour import nft_script, xtables_script
-from nodes.faults.netlink import Answer, QueuedPacket
+from nodes.faults.nfqueue import Answer, QueuedPacket
 
 
 def message(kind, body):
@@ -29,12 +29,12 @@ def queued(number, hook, octets):
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3]), st.binary(max_size=300))
 def test_a_queued_packet_has_its_number_its_direction_and_its_octets(number, hook, octets):
-    assert list(netlink.read(queued(number, hook, octets))) == [QueuedPacket(number, hook == 3, octets)]
+    assert list(nfqueue.read(queued(number, hook, octets))) == [QueuedPacket(number, hook == 3, octets)]
 
 
 def test_several_messages_in_one_datagram_are_all_read():
     data = queued(1, 3, b"abc") + message(2, struct.pack("=i", -1) + bytes(16)) + queued(2, 1, b"d")
-    assert list(netlink.read(data)) == [
+    assert list(nfqueue.read(data)) == [
         QueuedPacket(1, True, b"abc"),
         Answer(1),
         QueuedPacket(2, False, b"d"),
@@ -44,25 +44,25 @@ def test_several_messages_in_one_datagram_are_all_read():
 @given(st.binary(max_size=200))
 def test_octets_that_are_no_netlink_are_an_error_of_the_protocol_at_worst(data):
     try:
-        list(netlink.read(data))
+        list(nfqueue.read(data))
     except errors.ProtocolError:
         pass
 
 
 def test_a_message_that_is_cut_short_is_an_error():
     with pytest.raises(errors.ProtocolError):
-        list(netlink.read(queued(1, 3, b"abc")[:-4]))
+        list(nfqueue.read(queued(1, 3, b"abc")[:-4]))
 
 
 def test_a_verdict_is_the_kernels_own_layout():
     # struct nlmsghdr, nfgenmsg, then NFQA_VERDICT_HDR: NF_ACCEPT is 1; the lengths are this machine's order
-    assert netlink.verdict(7, 0x01020304, passes=True) == (
+    assert nfqueue.verdict(7, 0x01020304, passes=True) == (
         struct.pack("=IHHII", 32, 0x301, 1, 0, 0)
         + b"\0\0\0\7"
         + struct.pack("=HH", 12, 2)
         + b"\0\0\0\1\1\2\3\4"
     )
-    altered = netlink.verdict(7, 1, passes=True, octets=b"abcde")
+    altered = nfqueue.verdict(7, 1, passes=True, octets=b"abcde")
     assert altered.endswith(struct.pack("=HH", 9, 10) + b"abcde\0\0\0")
     assert struct.unpack_from("=I", altered)[0] == len(altered)
 

@@ -6,25 +6,27 @@ kernel wants an SA, that a lifetime is over, that an SA has seen its first packe
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from collections.abc import Iterator
 from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 
+from nodes import netlink
+from nodes.errors import ProtocolError
+from nodes.netlink import ACK, DUMP, REPLACE, REQUEST
+
 NETLINK_XFRM: Final = 6
 ACQUIRE_GROUP: Final = 1 << 0
 EXPIRE_GROUP: Final = 1 << 1
 AEVENT_GROUP: Final = 1 << 4
 
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NEWSA, _GETSA, _ACQUIRE, _EXPIRE, _NEWAE = 0x10, 0x12, 0x17, 0x18, 0x1E
-_REQUEST, _ACK, _DUMP, _REPLACE = 0x001, 0x004, 0x300, 0x100
 _AE_CR: Final = 16
 """A sequence number was taken: a packet was authenticated (or sent)."""
 _REPLAY_THRESH, _ETIMER_THRESH = 11, 12
 
-_header = struct.Struct("=IHHII")
 _selector = struct.Struct(
     "=16s16s24x"
 )  # destination, source; ports, prefix lengths and the rest are not asked
@@ -35,7 +37,6 @@ _state = struct.Struct("=56x16s4sB3x16s64x4Q3I4x")
 _STATE: Final = 224
 _sa_id = struct.Struct("=16s4sHBx16sII")
 _attribute = struct.Struct("=HHI")
-_error = struct.Struct("=i")
 NEVER: Final = 0
 """A threshold that no packet reaches."""
 
@@ -86,18 +87,15 @@ Told = Acquire | Expire | Sequence | State | Done
 
 def told(datagram: bytes) -> Iterator[Told]:
     """What a datagram of the kernel tells; what is not of use is left out."""
-    at = 0
-    while at + _header.size <= len(datagram):
-        length, kind, _, _, _ = _header.unpack_from(datagram, at)
-        if length < _header.size or at + length > len(datagram):
-            return
-        message = _message(kind, datagram[at + _header.size : at + length])
-        if message is not None:
-            yield message
-        at += (length + 3) & ~3
+    with contextlib.suppress(ProtocolError):
+        for message in netlink.messages(datagram):
+            read = _read(message)
+            if read is not None:
+                yield read
 
 
-def _message(kind: int, body: bytes) -> Told | None:
+def _read(message: netlink.Message) -> Told | None:
+    kind, body = message.kind, message.body
     try:
         if kind == _ACQUIRE:
             destination, source = _selector.unpack_from(body, _id.size + 16)
@@ -110,10 +108,8 @@ def _message(kind: int, body: bytes) -> Told | None:
             return Sequence(IPv6Address(destination), _number(spi)) if flags & _AE_CR else None
         if kind == _NEWSA:
             return _read_state(body)
-        if kind == _NLMSG_DONE:
-            return Done(0)
-        if kind == _NLMSG_ERROR:
-            return Done(-_error.unpack_from(body)[0])
+        if kind in (netlink.DONE, netlink.ERROR):
+            return Done(message.error)
     except (struct.error, IndexError):
         return None
     return None
@@ -130,7 +126,7 @@ def _number(spi: bytes) -> int:
 
 def list_states() -> bytes:
     """The request for every state; each is told as a :class:`State`, and then :class:`Done`."""
-    return _request(_GETSA, _DUMP, b"")
+    return _request(_GETSA, DUMP, b"")
 
 
 def tell_sequence_numbers(destination: IPv6Address, spi: int, every: int) -> bytes:
@@ -140,8 +136,8 @@ def tell_sequence_numbers(destination: IPv6Address, spi: int, every: int) -> byt
     )
     thresholds = _attribute.pack(_attribute.size, _REPLAY_THRESH, every)
     thresholds += _attribute.pack(_attribute.size, _ETIMER_THRESH, 0)
-    return _request(_NEWAE, _ACK | _REPLACE, which + thresholds)
+    return _request(_NEWAE, ACK | REPLACE, which + thresholds)
 
 
 def _request(kind: int, flags: int, body: bytes) -> bytes:
-    return _header.pack(_header.size + len(body), kind, _REQUEST | flags, 1, 0) + body
+    return netlink.message(kind, REQUEST | flags, 1, body)
