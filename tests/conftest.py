@@ -1,15 +1,15 @@
 """What every test shares."""
 
-import contextlib
 import tempfile
 from pathlib import Path
 
 import pytest
-from alone import in_company
+from alone import Place
 from stock_kernel import StockKernel
 
 _PLACES = "places"
 _FOLDER = pytest.StashKey[str]()
+_PLACE = pytest.StashKey[Place]()
 
 
 @pytest.fixture
@@ -33,6 +33,9 @@ def pytest_configure(config):
         folder = tempfile.TemporaryDirectory(prefix="hopbed-tests-")
         config.add_cleanup(folder.cleanup)
         config.stash[_FOLDER] = folder.name
+    if _PLACES in getattr(config, "workerinput", {}):
+        config.stash[_PLACE] = place = Place(Path(config.workerinput[_PLACES]))
+        config.add_cleanup(place.close)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -41,9 +44,17 @@ def pytest_configure_node(node):
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item):
+def pytest_runtest_protocol(item, nextitem):
     """Wait for this test's place; outside its time limit, for how long depends on others."""
-    folder = getattr(item.config, "workerinput", {}).get(_PLACES)
-    alone = item.get_closest_marker("alone") is not None
-    with in_company(Path(folder), alone=alone) if folder else contextlib.nullcontext():
+    place = item.config.stash.get(_PLACE, None)
+    if place is None:
         return (yield)
+    place.take(alone=_alone(item))
+    try:
+        return (yield)
+    finally:
+        place.leave(keep=_alone(item) and _alone(nextitem))
+
+
+def _alone(item):
+    return item is not None and item.get_closest_marker("alone") is not None
