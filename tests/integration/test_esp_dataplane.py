@@ -134,6 +134,13 @@ class Scapy:
         sealed = self._out.encrypt(IPv6(bytes(inner)), seq_num=self.sequence, esn_en=self.esn, esn=0)
         return bytes(sealed[ESP])
 
+    def datagram(self, words):
+        """An ESP packet with a UDP datagram to node a."""
+        self.sequence += 1
+        inner = IPv6(src=str(INNER["b"]), dst=str(INNER["a"])) / UDP(sport=9, dport=9) / words
+        sealed = self._out.encrypt(IPv6(bytes(inner)), seq_num=self.sequence, esn_en=self.esn, esn=0)
+        return bytes(sealed[ESP])
+
     def opened(self, packet):
         """The inner packet of an ESP packet from node a."""
         outer = IPv6(src=str(ADDRESSES["a"]), dst=str(ADDRESSES["b"]), nh=50) / ESP(packet)
@@ -294,6 +301,40 @@ def test_without_an_sa_plaintext_stays_home_and_is_told_of(nodes, plane):
             assert seen() == ["no secret"]
 
 
+def test_cleartext_that_a_policy_protects_is_dropped(nodes, plane):
+    with dataplane_end(nodes, "a", plane) as end, listening(nodes, "a") as heard:
+        send(nodes, "b", ["before"])
+        assert heard() == "before"
+        install(end, "a")
+        send(nodes, "b", ["in clear"] * 20)
+        end.do("remove_policy", 7)
+        send(nodes, "b", ["after"])
+        assert heard() == "after"
+
+
+def test_cleartext_is_kept_out_beside_traffic_that_is_sealed(nodes, plane):
+    with against_scapy(nodes, plane) as (end, wire, scapy), listening(nodes, "a") as heard:
+        install(end, "a")
+        send(nodes, "b", ["in clear"])
+        wire.send("udp", scapy.datagram(b"sealed"))
+        assert heard() == "sealed"
+
+
+def test_when_the_esp_program_dies_cleartext_is_kept_out_still(nodes):
+    with listening(nodes, "a") as heard:
+        with pytest.raises(Died), dataplane_end(nodes, "a", "userspace") as end:
+            install(end, "a")
+            os.kill(esp_program(nodes), signal.SIGKILL)
+            end.event("NoSa")
+        send(nodes, "b", ["in clear"] * 20)
+        with dataplane_end(nodes, "a", "userspace") as end:  # takes up what the first one left
+            install(end, "a")
+            send(nodes, "b", ["in clear"])
+            end.do("remove_policy", 7)
+            send(nodes, "b", ["after"])
+            assert heard() == "after"
+
+
 def test_the_same_spi_or_policy_again_is_refused(nodes, plane):
     with dataplane_end(nodes, "a", plane) as end:
         install(end, "a")
@@ -400,6 +441,14 @@ sender.bind((sys.argv[1], 0))
 for word in sys.argv[3:]:
     sender.sendto(word.encode(), (sys.argv[2], 9))
 """
+_HEAR = """
+import socket, sys
+listener = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+listener.bind((sys.argv[1], 9))
+print("ready", flush=True)
+while True:
+    print(listener.recv(65536).decode(), flush=True)
+"""
 _SEE = """
 import json, socket, sys
 wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
@@ -455,9 +504,21 @@ def frames(nodes, node):
         yield lambda: seen()[1]
 
 
+@contextlib.contextmanager
+def listening(nodes, node):
+    """A UDP socket at a node's inner address; the value is called for the next words that it got."""
+    argv = nodes.command(node, [sys.executable, "-c", _HEAR, str(INNER[node])])
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        try:
+            yield lambda: process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
 def kernel_state(nodes, node):
-    """Devices, routes, states and policies of a node."""
-    commands = ("ip -br link", "ip -6 route", "ip -br address")
+    """Devices, routes, rules, states and policies of a node."""
+    commands = ("ip -br link", "ip -6 route", "ip -br address", "nft list ruleset")
     parts = [nodes.run(node, command) for command in commands]
     argv = nodes.command(node, ["sh", "-c", "ip xfrm state; ip xfrm policy"])
     parts.append(subprocess.run(argv, capture_output=True, text=True, check=False).stdout)

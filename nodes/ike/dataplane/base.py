@@ -63,7 +63,9 @@ class DataPlane(Protocol):
     ike_messages: MemoryObjectReceiveStream[IkeDatagram]
 
     async def install_policy(self, policy: Policy) -> None:
-        """Protect this traffic from now on. The same policy again changes nothing.
+        """Protect this traffic from now on, and drop what of it comes in clear.
+
+        The same policy again changes nothing.
 
         Without an SA its packets are told of (:class:`NoSa`) and lost, in silence for the sender; while an
         inbound SA of the policy waits for its first outbound one they are held, as many as the plane can.

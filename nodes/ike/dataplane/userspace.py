@@ -39,6 +39,7 @@ from nodes.ike.dataplane.base import (
     Policy,
     Usage,
 )
+from nodes.ike.dataplane.cleartext import CleartextFilter
 from nodes.ike.dataplane.esp_process import EspProcess, running_esp
 from nodes.ike.dataplane.guard import RouteGuard
 from nodes.ike.dataplane.streams import Outlet
@@ -62,6 +63,7 @@ class UserspaceDataPlane:
         self._orders = orders
         self._ike = ike
         self._guard = RouteGuard(DEVICE)
+        self._filter = CleartextFilter(DEVICE)
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[anyio.Event, list[Answer]]] = {}
         self._ended: str | None = None
@@ -78,6 +80,7 @@ class UserspaceDataPlane:
         """See :class:`~nodes.ike.dataplane.base.DataPlane`."""
         await self._order(InstallPolicy(policy))
         try:
+            await self._filter.hold(policy)
             await self._guard.hold(policy)
         except DataPlaneError:
             await self.remove_policy(policy.reqid)
@@ -87,6 +90,7 @@ class UserspaceDataPlane:
         """See :class:`~nodes.ike.dataplane.base.DataPlane`."""
         await self._guard.release(reqid)
         await self._order(RemovePolicy(reqid))
+        await self._filter.release(reqid)
 
     async def install_inbound(self, sa: EspSa) -> None:
         """See :class:`~nodes.ike.dataplane.base.DataPlane`."""
@@ -244,6 +248,7 @@ async def userspace_dataplane(
                 with anyio.CancelScope(shield=True):
                     if plane.running:  # else plaintext stays home: nobody asked for the end
                         await plane._guard.release_all()
+                        await plane._filter.release_all()
 
 
 def inner_mtu(link_mtu: int) -> int:
