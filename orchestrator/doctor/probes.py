@@ -127,11 +127,11 @@ netem = _kernel_probe(
 )
 nftables = _kernel_probe(
     "nftables",
-    "address hopping and the abnormality guard",
+    "address hopping, the abnormality guard, an endpoint's ESP in user space",
     Need.OPTIONAL,
     "nft 'add table ip6 t; add set ip6 t s { type ipv6_addr; flags timeout; }; "
     "add element ip6 t s { ::1 timeout 1s }'",
-    "methods 1 and 2",
+    "methods 1 and 2, and method 3 where the kernel has no ESP",
     "apt-get install nftables; modprobe nf_tables",
     (install("nftables"), ("modprobe", "nf_tables")),
 )
