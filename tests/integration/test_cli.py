@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ from machine import (
     HOPBED,
     ROOT,
     containers_processes,
+    family,
     hopbed,
     network_namespaces,
     packets_in,
     processes,
+    processor_time,
     traces,
     wait_until_gone,
 )
@@ -43,6 +46,20 @@ def test_a_run_goes_up_is_listed_used_and_goes_down(up):
     assert "is down" in hopbed("down", "--run", up, check=0).stdout
     assert traces(up) == set()
     assert f"no run whose id begins with {up} is up" in hopbed("down", "--run", up, check=2).stderr
+
+
+def test_a_testbed_that_is_left_up_only_waits(up):
+    """Each of its processes, once it is settled, has a second in which it uses less than a busy one does."""
+    whole = family(processes(up) | containers_processes(up))
+    assert len(whole) > 7
+    deadline = time.monotonic() + 60
+    busy = whole
+    while busy and time.monotonic() < deadline:
+        before = processor_time(busy)
+        time.sleep(1)
+        after = processor_time(busy)
+        busy = {pid for pid in after if after[pid] - before[pid] > 0.04}
+    assert {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in busy} == {}
 
 
 def test_exec_passes_streams_arguments_and_status(up):

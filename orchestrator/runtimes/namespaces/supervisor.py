@@ -133,7 +133,11 @@ class Supervisor:
         self._ending = True
 
     def _command(self) -> None:
-        if os.read(self._commands, len(layout.DETACH)) == layout.DETACH:
+        told = os.read(self._commands, len(layout.DETACH))
+        # Before its descriptor is another file: whoever started us has the pipe's end too, and epoll would go
+        # on telling of its hang-up, which nobody could unregister any more.
+        self._selector.unregister(self._commands)
+        if told == layout.DETACH:
             self._detached = True
             layout.DETACHED.touch()
             null = os.open("/dev/null", os.O_RDWR)
@@ -142,7 +146,6 @@ class Supervisor:
             os.close(null)
         elif not self._detached:
             self._end()
-        self._selector.unregister(self._commands)
 
     def _read(self, node: _Node) -> None:
         if node.output < 0:
