@@ -2,7 +2,7 @@
 
 import threading
 
-from alone import in_company
+from alone import Place
 
 PATIENCE = 10
 SHORT = 0.2
@@ -17,9 +17,12 @@ class Attempt:
         self._thread.start()
 
     def _run(self, folder, alone):
-        with in_company(folder, alone=alone):
-            self.inside.set()
-            self.go.wait(PATIENCE)
+        place = Place(folder)
+        place.take(alone=alone)
+        self.inside.set()
+        self.go.wait(PATIENCE)
+        place.leave(keep=False)
+        place.close()
 
     def leave(self):
         self.go.set()
@@ -46,3 +49,27 @@ def test_who_wants_to_be_alone_waits_for_the_others_and_is_not_overtaken(tmp_pat
     measuring.leave()
     assert later.inside.wait(PATIENCE)
     later.leave()
+
+
+def test_who_wants_to_be_alone_again_keeps_the_place_and_nobody_comes_between(tmp_path):
+    place = Place(tmp_path)
+    place.take(alone=True)
+    other = Attempt(tmp_path, alone=False)
+    for keep in (True, True, False):
+        assert not other.inside.wait(SHORT)
+        place.leave(keep=keep)
+        if keep:
+            place.take(alone=True)
+    assert other.inside.wait(PATIENCE)
+    other.leave()
+    place.close()
+
+
+def test_a_worker_that_dies_leaves_its_place(tmp_path):
+    place = Place(tmp_path)
+    place.take(alone=True)
+    place.leave(keep=True)
+    place.close()
+    other = Attempt(tmp_path, alone=False)
+    assert other.inside.wait(PATIENCE)
+    other.leave()
