@@ -51,29 +51,15 @@ def processes(mark):
     return found
 
 
-def family(pids):
-    """These processes and all that descend from them."""
-    children = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and (stat := _text(folder / "stat")):
-            children.setdefault(int(_after_name(stat)[1]), []).append(int(folder.name))
-    found, new = set(), list(pids)
-    while new:
-        found.add(pid := new.pop())
-        new += [child for child in children.get(pid, ()) if child not in found]
-    return found
-
-
 def processor_time(pids):
     """The processor time that each of these processes has had, in seconds; of those that are there."""
     tick = os.sysconf("SC_CLK_TCK")
-    stats = {pid: _text(Path(f"/proc/{pid}/stat")) for pid in pids}
-    return {pid: sum(map(int, _after_name(stat)[11:13])) / tick for pid, stat in stats.items() if stat}
-
-
-def _after_name(stat):
-    """The fields of a process's ``stat`` from its state on (proc(5)): its name may hold anything."""
-    return stat.rpartition(")")[2].split()
+    found = {}
+    for pid in pids:
+        fields = _text(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()  # its name may hold anything
+        if fields:
+            found[pid] = sum(map(int, fields[11:13])) / tick
+    return found
 
 
 def packets_in(capture, display_filter):

@@ -13,7 +13,6 @@ from machine import (
     HOPBED,
     ROOT,
     containers_processes,
-    family,
     hopbed,
     network_namespaces,
     packets_in,
@@ -22,6 +21,7 @@ from machine import (
     traces,
     wait_until_gone,
 )
+from victims import of_run
 
 from orchestrator.evidence.verdict import Outcome, decode
 
@@ -48,9 +48,9 @@ def test_a_run_goes_up_is_listed_used_and_goes_down(up):
     assert f"no run whose id begins with {up} is up" in hopbed("down", "--run", up, check=2).stderr
 
 
-def test_a_testbed_that_is_left_up_only_waits(up):
+def test_a_testbed_that_is_left_up_only_waits(up, runtime):
     """Each of its processes, once it is settled, has a second in which it uses less than a busy one does."""
-    whole = family(processes(up) | containers_processes(up))
+    whole = set(of_run(up, docker=runtime == "docker"))
     assert len(whole) > 7
     deadline = time.monotonic() + 60
     busy = whole

@@ -129,15 +129,16 @@ class Scapy:
 
     def echo(self, number=1, source=INNER["b"], destination=INNER["a"]):
         """An ESP packet with an echo request to node a."""
-        self.sequence += 1
-        inner = IPv6(src=str(source), dst=str(destination)) / ICMPv6EchoRequest(id=77, seq=number)
-        sealed = self._out.encrypt(IPv6(bytes(inner)), seq_num=self.sequence, esn_en=self.esn, esn=0)
-        return bytes(sealed[ESP])
+        return self._sealed(
+            IPv6(src=str(source), dst=str(destination)) / ICMPv6EchoRequest(id=77, seq=number)
+        )
 
     def datagram(self, words):
         """An ESP packet with a UDP datagram to node a."""
+        return self._sealed(IPv6(src=str(INNER["b"]), dst=str(INNER["a"])) / UDP(sport=9, dport=9) / words)
+
+    def _sealed(self, inner):
         self.sequence += 1
-        inner = IPv6(src=str(INNER["b"]), dst=str(INNER["a"])) / UDP(sport=9, dport=9) / words
         sealed = self._out.encrypt(IPv6(bytes(inner)), seq_num=self.sequence, esn_en=self.esn, esn=0)
         return bytes(sealed[ESP])
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from nodes import netlink
 from nodes.errors import ProtocolError
-from nodes.netlink import ACK, DUMP, REPLACE, REQUEST
+from nodes.netlink import ACK, DUMP, REPLACE, REQUEST, attribute
 
 NETLINK_XFRM: Final = 6
 ACQUIRE_GROUP: Final = 1 << 0
@@ -36,7 +36,6 @@ _carried = struct.Struct("=4Q")  # octets, packets, added, used
 _state = struct.Struct("=56x16s4sB3x16s64x4Q3I4x")
 _STATE: Final = 224
 _sa_id = struct.Struct("=16s4sHBx16sII")
-_attribute = struct.Struct("=HHI")
 NEVER: Final = 0
 """A threshold that no packet reaches."""
 
@@ -134,8 +133,8 @@ def tell_sequence_numbers(destination: IPv6Address, spi: int, every: int) -> byt
     which = _sa_id.pack(
         destination.packed, spi.to_bytes(4, "big"), socket.AF_INET6, socket.IPPROTO_ESP, bytes(16), 0, 0
     )
-    thresholds = _attribute.pack(_attribute.size, _REPLAY_THRESH, every)
-    thresholds += _attribute.pack(_attribute.size, _ETIMER_THRESH, 0)
+    thresholds = attribute(_REPLAY_THRESH, struct.pack("=I", every))
+    thresholds += attribute(_ETIMER_THRESH, struct.pack("=I", 0))
     return _request(_NEWAE, ACK | REPLACE, which + thresholds)
 
 
