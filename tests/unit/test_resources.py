@@ -64,17 +64,20 @@ def test_descriptors_threads_and_memory_of_this_process_are_counted():
 
 
 def test_programs_of_one_name_are_counted_together_and_a_zombie_not_at_all():
-    name = f"nap-{os.getpid()}"  # nobody else's on this machine
+    name = f"echo-{os.getpid()}"  # nobody else's on this machine
+    pipe = subprocess.PIPE
 
-    def nap():
-        return subprocess.Popen([name, "60"], executable="/bin/sleep")
+    def echo():
+        running = subprocess.Popen([name], executable="/bin/cat", stdin=pipe, stdout=pipe, bufsize=0)
+        running.stdin.write(b"?")
+        assert running.stdout.read(1) == b"?"  # Popen returns while the kernel still replaces the program
+        return running
 
-    with nap() as one, nap() as other:
+    with echo() as one, echo():
         assert programs()[name].processes == 2
         one.kill()
         os.waitid(os.P_PID, one.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has asked for it
         assert programs()[name].processes == 1
-        other.kill()
 
 
 def test_elements_and_objects_of_nft_are_counted():
