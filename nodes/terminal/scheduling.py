@@ -18,6 +18,7 @@ MOST_DUPLICATES = 3
 """Second addresses in a row that may turn out to be somebody else's (RFC 7217 §6, IDGEN_RETRIES)."""
 _AGAIN = 20 * NS_PER_MS
 _KEY_OCTETS = 32
+_EXHAUSTED = "the pool of second addresses is exhausted"
 
 
 class Schedule:
@@ -130,8 +131,10 @@ class Schedule:
         plan = self._at.plan
         if self._pool is not None:
             self._pool.withdraw(address)
-        if plan is not None and plan.by_lifetimes and not self._at.by_hand and address == self._at.current:
-            self._begin(now)
+        if plan is None or not plan.by_lifetimes or self._at.by_hand or address != self._at.current:
+            return
+        if not any(hop.first == address for hop in self._first.hops):  # a restart tells it again
+            self._due(now)
 
     def address_expired(self, address: IPv6Address, now: int) -> None:
         """A valid lifetime ended, or somebody removed the address."""
@@ -150,18 +153,7 @@ class Schedule:
         """Begin the hop that is due."""
         if self._at.next_slot is None or self._at.plan is None or now < self._at.next_slot:
             return
-        if self._busy():
-            if not self._late:
-                self._late = True
-                self._in.outbox.report("hop.late", hop=self._at.number + 1, under_way=len(self._first.hops))
-            self._at.next_slot = now + _AGAIN
-            return
-        self._late = False
-        self._begin(now)
-        plan = self._at.plan
-        if plan is not None and plan.period is not None and self._at.next_slot is not None:
-            slot = max(self._at.begun + 1, (now - self._at.started) // plan.period + 1)
-            self._at.next_slot = plan.slot(slot, self._at.started, self._in.random)
+        self._due(now)
 
     def next_wake(self) -> int | None:
         """When something is due next."""
@@ -241,40 +233,57 @@ class Schedule:
         self._told_done = by_hand
 
     def _next_queued(self, now: int) -> None:
-        """Begin the hop by hand that was asked for first, unless another is still being prepared."""
-        if self._at.queued and not self._busy():
-            self._begin(now, self._at.queued.pop(0))
+        """Begin the hop by hand that was asked for first, if one can begin now."""
+        if self._at.queued and not self._busy() and self._begin(now, self._at.queued[0]):
+            self._at.queued.pop(0)
+
+    def _due(self, now: int) -> None:
+        """Begin the schedule's next hop, or try again shortly where none can begin yet."""
+        if self._busy() or not self._begin(now):
+            if not self._late:
+                self._late = True
+                self._in.outbox.report("hop.late", hop=self._at.number + 1, under_way=len(self._first.hops))
+            self._at.next_slot = now + _AGAIN
+            return
+        self._late = False
+        plan = self._at.plan
+        if self._at.next_slot is None or plan is None:
+            return
+        if plan.period is None:
+            self._at.next_slot = None
+            return
+        slot = max(self._at.begun + 1, (now - self._at.started) // plan.period + 1)
+        self._at.next_slot = plan.slot(slot, self._at.started, self._in.random)
 
     def _busy(self) -> bool:
         """Whether no hop can begin now: it would not know from where, or too many are under way."""
         under_way = self._first.hops
         return any(hop.ready is None for hop in under_way) or len(under_way) >= self._in.settings.most_hops
 
-    def _begin(self, now: int, number: int | None = None) -> None:
+    def _begin(self, now: int, number: int | None = None) -> bool:
+        """Begin a hop, or tell that it fails; False: an address for it will soon be free."""
         plan = self._at.plan
         first = self._at.current
         if plan is None or first is None or self._pool is None:
-            return
+            return True
         if number is None and plan.hops is not None and self._at.begun >= plan.hops:
             self._at.next_slot = None
-            return
+            return True
         second = self._pool.take(first, self._in_use())
         if second is None and plan.kind is Kind.RA and number is None:
             self._at.waiting = True
-            return
+            return True
+        if second is None and self._pool.stored and self._soon_free():
+            return False
         if number is None:
             number = self._at.number = self._at.number + 1
         self._at.begun += 1
         if second is None:
-            self._in.outbox.report(
-                "hop.failed",
-                hop=number,
-                first=str(first),
-                reason="the pool of second addresses is exhausted",
-            )
+            why = "every second address of the pool is in use" if self._pool.stored else _EXHAUSTED
+            self._in.outbox.report("hop.failed", hop=number, first=str(first), reason=why)
             self._stay(first)
             self._at.next_slot = None
-            return
+            return True
         last = plan.hops is not None and self._at.begun >= plan.hops
         by_kernel = plan.preferred is not None and plan.valid is not None and not self._at.by_hand
         duration = plan.valid * NS_PER_S if plan.valid is not None and by_kernel and not last else None
@@ -296,6 +305,7 @@ class Schedule:
         )
         if plan.kind is Kind.RA:
             self._at.current = second
+        return True
 
     def _preferred(self) -> int | None:
         plan = self._at.plan
@@ -308,6 +318,13 @@ class Schedule:
     def _in_use(self) -> set[IPv6Address]:
         used = set(self._first.leaving.identities) | set(self._first.leaving.addresses)
         return used | {hop.second for hop in self._first.hops} | {hop.first for hop in self._first.hops}
+
+    def _soon_free(self) -> bool:
+        """Whether an address in use soon is not: hops are under way, or only ended services bear one."""
+        borne = (self._in.services.of_sockets(address) for address in self._first.leaving.identities)
+        return bool(self._first.hops) or any(
+            there and all(tracked.ended is not None for tracked in there) for there in borne
+        )
 
     def _stay(self, first: IPv6Address) -> None:
         """The first address goes on: where its lifetime was to end it no longer does."""

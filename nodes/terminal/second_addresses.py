@@ -67,7 +67,7 @@ class SecondAddresses:
             self._offered.remove(address)
 
     def take(self, first: IPv6Address, in_use: Container[IPv6Address]) -> IPv6Address | None:
-        """The second address for a hop from ``first``, None where the pool is exhausted.
+        """The second address for a hop from ``first``, None where there is none; then nothing was taken.
 
         Args:
             first: the address that ends.
@@ -78,13 +78,14 @@ class SecondAddresses:
             if found is not None:
                 self._offered.remove(found)
             return found
-        for _ in range(_MOST_TRIES):
-            if not self._stored:
+        for passed_over in range(_MOST_TRIES):
+            if passed_over == len(self._stored):
                 self._store(first)
-            if not self._stored:
+            if passed_over == len(self._stored):
                 return None
-            address = self._stored.pop(0)
+            address = self._stored[passed_over]
             if address != first and address not in in_use:
+                del self._stored[: passed_over + 1]
                 return address
         return None
 

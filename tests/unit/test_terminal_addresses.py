@@ -105,6 +105,13 @@ def test_a_prefix_pool_whose_addresses_are_all_in_use_is_exhausted():
     assert addresses.take(IPv6Address("fd00:2::a"), {IPv6Address("fd00:2::a")}) is None
 
 
+def test_asking_in_vain_takes_nothing_out_of_a_pool():
+    addresses = pool(Kind.PREFIX, "fd00:2::/64", pool=3)
+    for _ in range(10):
+        assert addresses.take(FIRST, {IPv6Address("fd00:2::a")}) is None
+    assert len(several(addresses, 5)) == 3
+
+
 def test_a_routers_addresses_are_taken_as_they_are_offered():
     addresses = pool(Kind.RA)
     assert addresses.take(FIRST, set()) is None

@@ -9,6 +9,7 @@ from terminal_network import (
     MS,
     S,
     address,
+    closed,
     hop,
     outcomes,
     terminals,
@@ -70,6 +71,88 @@ def test_an_exhausted_pool_is_told_and_the_service_stays():
     assert len(a.of("hop.closed")) == 2
     assert [data["reason"] for data in a.of("hop.failed")] == ["the pool of second addresses is exhausted"]
     assert a.out(flows[0]).local.address == a.current
+
+
+TWO_PREFIXES = {"kind": "prefix", "prefixes": ["fd00:2::/64", "fd00:3::/64"]}
+
+
+@pytest.mark.parametrize("driven_by", [{"period": 50 * MS}, {"preferred": 1, "valid": 2}])
+def test_a_hop_waits_for_an_address_that_the_hop_before_it_still_holds(driven_by):
+    network, a, b = terminals(rtt=150 * MS)
+    flows = network.service(a, b, 5000)
+    traffic(network, a, b, flows, 10 * S)
+    plan = plan_of({"first": str(a.current), "hops": 6, **driven_by, **TWO_PREFIXES})
+    a.tell(lambda now: a.core.schedule(plan, now))
+    network.run(15 * S)
+    assert not a.of("hop.failed")
+    assert a.of("hop.late")
+    assert outcomes(a) == {"hopped": 6}
+    assert a.of("hops.done") == [{"hops": 6}]
+    assert not network.lost
+
+
+def test_hops_by_hand_wait_for_an_address_that_the_hop_before_them_still_holds():
+    network, a, b = terminals(rtt=150 * MS)
+    network.service(a, b, 5000)
+    plan = plan_of({"first": str(a.current), **TWO_PREFIXES})
+    for _ in range(4):
+        a.tell(lambda now: a.core.hop(now, plan)[1])
+    network.run(10 * S)
+    assert not a.of("hop.failed")
+    assert [data["hop"] for data in a.of("hop.closed")] == [1, 2, 3, 4]
+
+
+def test_a_hop_waits_for_an_address_that_only_an_ended_service_bears():
+    network, a, b = terminals()
+    network.service(a, b, 5000)
+    plan = plan_of({"first": str(a.current), "period": 100 * MS, "hops": 4, **TWO_PREFIXES})
+    a.tell(lambda now: a.core.schedule(plan, now))
+    network.run_until(closed(a))
+    on_the_second, _ = network.service(a, b, 5001)
+    network.run_until(closed(a, 2))
+    network.end(a, on_the_second)
+    network.run(5 * S)
+    assert not a.of("hop.failed")
+    assert [data["hop"] for data in a.of("hop.late")] == [3]
+    assert a.of("hops.done")
+
+
+def test_an_address_that_a_running_service_bears_is_not_waited_for():
+    network, a, b = terminals()
+    flows = network.service(a, b, 5000)
+    plan = plan_of({"first": str(a.current), "period": 100 * MS, "hops": 4, **TWO_PREFIXES})
+    a.tell(lambda now: a.core.schedule(plan, now))
+    network.run_until(closed(a))
+    network.service(a, b, 5001)
+    network.run(5 * S)
+    assert [data["hop"] for data in a.of("hop.failed")] == [3]
+    assert a.out(flows[0]).local.address == a.current == address("fd00:3::a")
+
+
+def test_a_pool_whose_addresses_stay_in_use_when_no_hop_is_under_way_fails_the_hop():
+    network, a, b = terminals()
+    network.service(a, b, 5000)
+    plan = plan_of(
+        {"first": str(a.current), "period": 50 * MS, "kind": "prefix", "prefixes": ["fd00:2::/64"]}
+    )
+    a.tell(lambda now: a.core.schedule(plan, now))
+    network.run(3 * S)
+    assert len(a.of("hop.closed")) == 1
+    assert [data["reason"] for data in a.of("hop.failed")] == ["every second address of the pool is in use"]
+
+
+def test_a_restart_while_the_second_address_is_being_added_begins_no_other_hop():
+    network, a, b = terminals()
+    network.service(a, b, 5000)
+    a.add_delay = 500 * MS
+    plan = plan_of({"first": str(a.current), "preferred": 1, "valid": 3, "hops": 3})
+    a.tell(lambda now: a.core.schedule(plan, now))
+    network.run_until(lambda: bool(a.of("hop.started")))
+    a.kill()
+    a.restart()
+    network.run(10 * S)
+    assert [data["hop"] for data in a.of("hop.started")] == [1, 2, 3]
+    assert outcomes(a) == {"hopped": 3}
 
 
 def test_a_second_address_that_disappears_leaves_the_service_on_the_first():
