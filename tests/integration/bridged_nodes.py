@@ -1,35 +1,19 @@
-"""Two nodes on a bridge, for tests that need real frames but no testbed.
-
-Each place is a net and a mount namespace held by a process of its own, which ends when its standard input
-does: whatever ends the test takes the namespaces, the interfaces and their programs away.
-"""
+"""Two nodes on a bridge, for tests that need real frames but no testbed."""
 
 from __future__ import annotations
 
-import os
-import select
-import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from held_namespaces import HeldNamespaces, held_namespaces
 
 from orchestrator.runtimes.base import BRIDGE
 
-ROOT = Path(__file__).parents[2]
 ADDRESSES = {"a": "fd68:6f70:6264:1::a", "b": "fd68:6f70:6264:1::b"}
 PLACES = (BRIDGE, *ADDRESSES)
-
-_PLACE = """
-set -e
-mount -t tmpfs none /run
-mkdir -p /run/hopbed/log
-mount --bind {log} /run/hopbed/log
-ip link set lo up
-echo here
-exec cat
-"""
 
 _SENDER = """
 import socket, sys
@@ -41,47 +25,13 @@ for line in sys.stdin.buffer:
 """
 
 
-class BridgedNodes:
+class BridgedNodes(HeldNamespaces):
     """The nodes ``a`` and ``b`` and their bridge, as a runtime offers them to captures."""
 
     name = "bridged"
-    python = (sys.executable,)
-
-    def __init__(self, logs: Path, holders: dict[str, int]) -> None:
-        self.logs = logs
-        self.holders = holders
-
-    def command(self, place: str, argv: Sequence[str], *, tty: bool = False) -> list[str]:
-        return ["nsenter", f"--target={self.holders[place]}", "--net", "--mount", f"--wd={ROOT}", *argv]
-
-    def run_dir(self, node: str) -> Path:
-        return Path(f"/proc/{self.holders[node]}/root/run/hopbed")
-
-    def log_dir(self, node: str) -> Path:
-        return self.logs / node
 
     def bridge_interface(self) -> str:
         return "br0"
-
-    def run(self, place: str, command: str) -> str:
-        """The output of a command at a place."""
-        argv = self.command(place, shlex.split(command))
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-        return done.stdout
-
-    def wait_for_carrier(self, place: str, interface: str) -> None:
-        """Return once the kernel passes packets out of the interface; it says so in an event."""
-        with subprocess.Popen(
-            self.command(place, ["ip", "monitor", "link"]), stdout=subprocess.PIPE
-        ) as monitor:
-            try:
-                while "state UP" not in self.run(place, f"ip link show {interface}"):
-                    assert monitor.stdout is not None
-                    if select.select([monitor.stdout], [], [], 0.2)[0]:  # it may have begun too late to hear
-                        os.read(monitor.stdout.fileno(), 4096)
-            finally:
-                monitor.terminate()
 
     @contextmanager
     def sender(self, node: str, *, to: str | None = None) -> Iterator[Sender]:
@@ -125,8 +75,7 @@ class Sender:
 @contextmanager
 def bridged_nodes(logs: Path) -> Iterator[BridgedNodes]:
     """Bring bridge and nodes up with :data:`ADDRESSES`; take them away at the end."""
-    with ExitStack() as stack:
-        holders = {place: stack.enter_context(_place(logs / place)) for place in PLACES}
+    with held_namespaces(logs, PLACES) as holders:
         nodes = BridgedNodes(logs, holders)
         nodes.run(BRIDGE, "ip link add br0 address 02:00:00:00:00:ff type bridge mcast_snooping 0")
         nodes.run(BRIDGE, "ip link set br0 up")
@@ -142,18 +91,3 @@ def bridged_nodes(logs: Path) -> Iterator[BridgedNodes]:
             a.send("hello")
             b.send("hello")
         yield nodes
-
-
-@contextmanager
-def _place(log: Path) -> Iterator[int]:
-    log.mkdir(parents=True)
-    script = _PLACE.format(log=shlex.quote(str(log)))
-    with subprocess.Popen(
-        ["unshare", "--net", "--mount", "--", "sh", "-c", script],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "here\n"
-        yield holder.pid

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from dataplane_end import Died, Refused, dataplane_end
 from esp_wire import esp_wire
-from paired_nodes import ADDRESSES, paired_nodes, still_there
+from paired_nodes import ADDRESSES, paired_nodes
 from scapy.layers.inet import UDP
 from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
 from scapy.layers.ipsec import ESP, SecurityAssociation
@@ -381,19 +381,19 @@ def test_the_end_of_the_program_leaves_nothing(nodes, plane):
         install(end, "a")
         assert kernel_state(nodes, "a") != before["a"]
     assert kernel_state(nodes, "a") == before["a"]
-    assert still_there(nodes) == []
+    assert nodes.still_there() == []
 
 
 def test_whoever_kills_the_agent_kills_the_esp_program(nodes):
     with contextlib.suppress(BrokenPipeError), dataplane_end(nodes, "a", "userspace") as end:
         install(end, "a")
-        assert any("nodes.esp" in line for line in still_there(nodes))
+        assert any("nodes.esp" in line for line in nodes.still_there())
         end.process.kill()
         end.process.wait()
         deadline = time.monotonic() + 5
-        while still_there(nodes) and time.monotonic() < deadline:
+        while nodes.still_there() and time.monotonic() < deadline:
             os.sched_yield()
-        assert still_there(nodes) == []
+        assert nodes.still_there() == []
         with plaintext(nodes, "b") as seen:
             send(nodes, "a", ["secret"] * 20)
             assert seen() == []  # the route that swallows outlives them all
@@ -412,7 +412,7 @@ def test_when_the_esp_program_dies_the_agent_is_told_and_plaintext_stays_home(no
 def test_no_key_is_on_a_command_line(nodes):
     with dataplane_end(nodes, "a", "userspace") as end:
         install(end, "a")
-        lines = " ".join(still_there(nodes)).encode()
+        lines = " ".join(nodes.still_there()).encode()
         for key in (sa("a", "a").encryption_key, sa("a", "b").encryption_key):
             assert not any(form in lines for form in (key, key.hex().encode(), base64.b64encode(key)))
 
@@ -536,5 +536,5 @@ def esp_program(nodes):
 
 def in_node(nodes, pid):
     with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/{pid}/ns/net") == os.readlink(f"/proc/{nodes._holders['a']}/ns/net")
+        return os.readlink(f"/proc/{pid}/ns/net") == os.readlink(f"/proc/{nodes.holders['a']}/ns/net")
     return False

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import anyio
 import numpy as np
 import pytest
-from paired_nodes import ADDRESSES, PairedNodes, paired_nodes, still_there
+from paired_nodes import ADDRESSES, PairedNodes, paired_nodes
 
 from nodes import errors
 from nodes.events import Event
@@ -37,7 +37,7 @@ A_TO_B = FlowSpec(
 def nodes(tmp_path):
     with paired_nodes(tmp_path) as nodes:
         yield nodes
-        assert still_there(nodes) == []
+        assert nodes.still_there() == []
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from bridged_nodes import ADDRESSES, ROOT, bridged_nodes
+from bridged_nodes import ADDRESSES, bridged_nodes
+from held_namespaces import ROOT
 
 pytestmark = pytest.mark.root
 
