@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, IPv6Network
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -11,9 +12,11 @@ from terminal_network import MS, Data, Network, Node, S, Sent, address, hop
 
 from nodes.terminal.actions import Flow
 from nodes.terminal.message import Kind, decode
+from nodes.terminal.plan import Kind as What
 from nodes.terminal.settings import Settings
 
 NODES = st.sampled_from(["a", "b"])
+TWO_PREFIXES = (IPv6Network("fd00:2::/64"), IPv6Network("fd00:3::/64"))
 UNPROVEN = {Kind.ERROR, Kind.UPDATE_RESPONSE}
 """What may go to an address where nobody showed to receive; each is smaller than what caused it."""
 
@@ -23,8 +26,14 @@ class AnyLoss(RuleBasedStateMachine):
 
     network: Network
 
-    @initialize(seed=st.integers(0, 1 << 30), rtt=st.sampled_from([1, 7, 40, 150]), ports=st.booleans())
-    def begin(self, seed: int, rtt: int, ports: bool) -> None:
+    @initialize(
+        seed=st.integers(0, 1 << 30),
+        rtt=st.sampled_from([1, 7, 40, 150]),
+        ports=st.booleans(),
+        what=st.sampled_from([{}, {"kind": What.PREFIX, "prefixes": TWO_PREFIXES}]),
+    )
+    def begin(self, seed: int, rtt: int, ports: bool, what: dict[str, Any]) -> None:
+        self.what = what
         self.network = Network(seed, rtt * MS)
         given = Settings(move_ports=ports, flow_labels=ports, keep_most=20 * S)
         self.a = self.network.add("a", "a", settings=given)
@@ -89,7 +98,7 @@ class AnyLoss(RuleBasedStateMachine):
     def hops(self, who: str) -> None:
         node = self.network.nodes[who]
         if node.alive and len(node.core._first.hops) < 8:
-            hop(node, first=node.core._schedule._at.current or node.current)
+            hop(node, first=node.core._schedule._at.current or node.current, **self.what)
 
     @rule(who=NODES)
     def service_begins(self, who: str) -> None:
