@@ -76,10 +76,11 @@ setup: packages $(READY) ## install what a run needs: Debian packages and the lo
 packages:
 	@setup/packages.sh
 
-# What the tests check captures with, and look at the report with; a demo does without.
+# What the tests check captures with, look at the report with, and let live through hops; a demo does without.
 .PHONY: test-packages
 test-packages:
 	@setup/packages.sh tshark chromium
+	@setup/ssh-server.sh
 
 $(READY): requirements.lock pyproject.toml setup/venv.sh | packages
 	@setup/venv.sh

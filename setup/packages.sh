@@ -8,8 +8,8 @@ packages=(
     # what nodes run: the IKE daemon, capture, addresses, filters
     strongswan-charon strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins
     wireshark-common iproute2 nftables iptables iputils-ping util-linux
-    # the unmodified applications that live through hops; an ssh server would start at once on the machine: .ci/run and
-    # the node image bring it
+    # the unmodified applications that live through hops; an ssh server would start at once on the machine:
+    # ssh-server.sh brings it for the tests
     curl iperf3 openssh-client
     # what makes the node image's base where none can be pulled; uidmap lets it do so without root
     mmdebstrap uidmap
