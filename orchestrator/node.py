@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Sequence
 
@@ -15,6 +16,9 @@ from orchestrator.peer import Peer, TunnelEnd
 from orchestrator.runtimes.base import Runtime
 from orchestrator.terminal import Terminal
 from orchestrator.topology.plan import NodePlan, RoleName
+
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+"""The statuses of a command that SIGKILL ended, as a process's parent and as Docker tell it."""
 
 
 class Node:
@@ -110,10 +114,13 @@ class Node:
         """Run a command in the node to its end, and return what it wrote.
 
         Raises:
-            NodeError: it ended with a status other than 0, and ``check`` is set.
+            NodeError: it ended with a status other than 0, and ``check`` is set. Where the node's death
+                killed it, the error says so.
         """
         done = await anyio.run_process(self._runtime.command(self.name, argv), input=stdin, check=False)
         if check and done.returncode:
+            if done.returncode in _KILLED and not await self._can_be_entered():
+                raise errors.NodeError(f"{self.name} died while {' '.join(argv)} ran in it")
             said = (
                 done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
             )
@@ -121,3 +128,10 @@ class Node:
                 f"{self.name}: {' '.join(argv)} ended with status {done.returncode}: {said}"
             )
         return done
+
+    async def _can_be_entered(self) -> bool:
+        try:
+            command = self._runtime.command(self.name, ["true"])
+        except errors.NodeError:  # its run ended
+            return False
+        return not (await anyio.run_process(command, check=False)).returncode

@@ -23,8 +23,12 @@ from machine import (
 )
 from victims import of_run
 
+from nodes.errors import NodeError
 from orchestrator.evidence.verdict import Outcome, decode
+from orchestrator.runtimes.choose import runtime_type
+from orchestrator.testbed import attach
 
+KILL_ITS_AGENT = "pkill -KILL --oldest --full 'agent [t]erminal'"
 CLEAN_UP = 60
 """Seconds after which what a killed run left counts as left; Docker's watcher takes a few."""
 
@@ -68,6 +72,13 @@ def test_exec_passes_streams_arguments_and_status(up):
     done = hopbed(*words, input="in ", check=7)
     assert done.stdout == "in two words|--json||"
     assert done.stderr == "err\n"
+
+
+@pytest.mark.anyio
+async def test_a_script_is_told_that_its_command_ended_because_the_node_died(up, runtime):
+    async with attach(up, runtime_type(runtime)) as bed:
+        with pytest.raises(NodeError, match="terminal-a died while sh .* ran in it"):
+            await bed.node("terminal-a").exec(["sh", "-c", f"{KILL_ITS_AGENT}; exec sleep 1000"])
 
 
 def test_a_command_that_is_interrupted_ends_in_the_node_too(up):
