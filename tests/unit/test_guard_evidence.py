@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from recorded_charon import A, recorded, recordings
 
 from nodes.abnormality.machine import Side
-from nodes.peer.guard.evidence import MOST_CONTEXTS, MOST_TEXT, Recogniser
+from nodes.abnormality.remembered import MOST
+from nodes.peer.guard.evidence import MOST_TEXT, Recogniser
 
 S, R = Side.SENDER, Side.RECEIVER
 
@@ -61,7 +62,7 @@ def test_the_receiver_recognises_what_is_abnormal(name):
     found = read(name, "b")
     reason, readable = RECEIVER[name]
     assert (found[0].reason, found[0].readable) == (reason, readable)
-    assert {one.side for one in found} <= {R, None}
+    assert {one.side for one in found} == {R}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_the_receiver_recognises_what_is_abnormal(name):
 def test_the_sender_recognises_charons_own_refusal(name):
     found = read(name, "a")
     assert found[0].reason == "refused"
-    assert {one.side for one in found} == {None}
+    assert {one.side for one in found} == {S}
 
 
 @pytest.mark.parametrize("name", sorted(UNSEEN_BY_SENDER))
@@ -135,6 +136,37 @@ def test_an_informational_message_that_cannot_be_read_ends_nothing(order):
     assert recogniser.read("QUICK_MODE request with message ID 9 processing failed", 1) is None
 
 
+@pytest.mark.parametrize(
+    ("exchange", "line", "side"),
+    [
+        ("parsed CREATE_CHILD_SA request 0 [ SA No TSi TSr ]", "no acceptable proposal found", R),
+        ("parsed CREATE_CHILD_SA response 3 [ SA No TSi TSr ]", "no acceptable proposal found", S),
+        (
+            "parsed CREATE_CHILD_SA response 3 [ N(NO_PROP) ]",
+            "received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built",
+            S,
+        ),
+        (
+            "generating QUICK_MODE request 7 [ HASH SA No ID ID ]",
+            "received NO_PROPOSAL_CHOSEN error notify",
+            S,
+        ),
+        (
+            "parsed QUICK_MODE response 7 [ HASH SA No ID ID ]",
+            "traffic selectors fd00::/64 === fd01::/64 unacceptable",
+            S,
+        ),
+    ],
+)
+def test_who_began_the_exchange_is_the_sender_whoever_began_the_ike_sa(exchange, line, side):
+    recogniser = Recogniser()
+    began, answered = "generating IKE_SA_INIT request 0 [ SA ]", "parsed IKE_SA_INIT request 0 [ SA ]"
+    assert recogniser.read(began if side is R else answered, 7) is None
+    assert recogniser.read(exchange, 7) is None
+    assert recogniser.read("parsed INFORMATIONAL_V1 request 9 [ HASH N(NO_PROP) ]", 7) is None
+    assert recogniser.read(line, 7).side is side
+
+
 @pytest.mark.parametrize("notify", ["TEMPORARY_FAILURE", "CHILD_SA_NOT_FOUND", "INVALID_KE_PAYLOAD"])
 def test_error_notifies_that_are_part_of_a_good_rekey_are_no_evidence(notify):
     assert Recogniser().read(f"received {notify} notify error", 1) is None
@@ -142,11 +174,11 @@ def test_error_notifies_that_are_part_of_a_good_rekey_are_no_evidence(notify):
 
 def test_what_is_remembered_of_lines_is_bounded():
     recogniser = Recogniser()
-    for ike_id in range(MOST_CONTEXTS + 1):
+    for ike_id in range(MOST + 1):
         recogniser.read("could not decrypt payloads", ike_id)
     failed = "ID_PROT request with message ID 0 processing failed"
     assert recogniser.read(failed, 0) is None  # forgotten
-    assert recogniser.read(failed, MOST_CONTEXTS) is not None
+    assert recogniser.read(failed, MOST) is not None
 
 
 def test_of_a_long_line_a_part_is_kept():

@@ -12,10 +12,8 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from nodes.abnormality.machine import Side
+from nodes.abnormality.remembered import remember
 
-MOST_CONTEXTS = 1024
-"""IKE SAs of which the lines before the telling one are remembered; under a flood the oldest are
-forgotten."""
 MOST_TEXT = 200
 """Characters of a log line that are kept: a partner has a hand in what stands there."""
 
@@ -26,7 +24,8 @@ class Evidence(NamedTuple):
     Attributes:
         reason: what was, in the words of :data:`nodes.abnormality.message.REASONS` or ``refused``,
             ``no-answer``.
-        side: the part that this node played; None: the one that it has in the IKE SA.
+        side: the part that this node played in the exchange; None where the log has not said: then the one
+            that it has in the IKE SA.
         readable: the sender can read charon's own notify, or there is nobody to tell.
         text: charon's words.
         ike_id: the IKE SA in which it was; None where charon made none.
@@ -94,6 +93,9 @@ _DETAILS = (
 _VERSION = re.compile(r"^received unsupported IKE version [\d.]+ from (?P<partner>\S+?), sending ")
 _HEADER = re.compile(r"^received invalid IKE header from (?P<partner>\S+) - ignored$")
 _UNREADABLE = frozenset({"undecryptable"})
+_EXCHANGE = re.compile(r"^(?P<done>parsed|generating) (?!INFORMATIONAL)[A-Z0-9_]+ (?P<way>request|response) ")
+"""Either end of an IKE SA may begin the exchange for a CHILD_SA."""
+_BEGAN = {("generating", "request"), ("parsed", "response")}
 
 
 class _Context(NamedTuple):
@@ -116,6 +118,7 @@ class Recogniser:
 
     def __init__(self) -> None:
         self._contexts: OrderedDict[int, _Context] = OrderedDict()
+        self._sides: OrderedDict[int, Side] = OrderedDict()
 
     def read(self, text: str, ike_id: int | None) -> Evidence | None:
         """What a line of level 0 or 1 says; ``ike_id`` is the unique id of the IKE SA that it is about."""
@@ -126,6 +129,10 @@ class Recogniser:
         return None if found is None else found._replace(ike_id=ike_id, text=found.text[:MOST_TEXT])
 
     def _of_sa(self, text: str, ike_id: int) -> Evidence | None:
+        if exchange := _EXCHANGE.match(text):
+            began = (exchange["done"], exchange["way"]) in _BEGAN
+            remember(self._sides, ike_id, Side.SENDER if began else Side.RECEIVER)
+            return None
         context = self._contexts.get(ike_id, _Context())
         for line, reason in _DETAILS:
             if line.search(text):
@@ -135,6 +142,7 @@ class Recogniser:
         found = _telling(text, context)
         if found is not None:
             self._contexts.pop(ike_id, None)
+            found = found._replace(side=found.side or self._sides.get(ike_id))
         return found
 
     def _through(self, context: _Context, ike_id: int) -> Evidence | None:
@@ -145,9 +153,7 @@ class Recogniser:
         self._contexts.pop(ike_id, None)
         reason, failed = context
         if reason is None or failed is None:
-            self._contexts[ike_id] = context
-            if len(self._contexts) > MOST_CONTEXTS:
-                self._contexts.popitem(last=False)
+            remember(self._contexts, ike_id, context)
             return None
         if failed["exchange"].startswith("INFORMATIONAL"):
             return None
