@@ -62,6 +62,7 @@ class Failures(Generic[N]):
         self._settled: OrderedDict[int | bytes, None] = OrderedDict()
         self._owed: OrderedDict[int, str] = OrderedDict()
         self._told: OrderedDict[str, N] = OrderedDict()
+        self._ahead: OrderedDict[str, int] = OrderedDict()
         # by partner and initiator's cookie; the responder's, once the partner has said that he is mended
         self._answered: OrderedDict[tuple[str, bytes], bytes | None] = OrderedDict()
 
@@ -101,6 +102,26 @@ class Failures(Generic[N]):
         if side is Side.SENDER or said is None:
             return []
         return self.mended_there(partner, negotiation.initiator_cookie, said) or []
+
+    # what is told of ahead of charon's log
+
+    def ahead(self, partner: str, ike_id: int) -> None:
+        """The agent has told of a failure in this IKE SA, which charon's log has still to tell of."""
+        remember(self._ahead, partner, ike_id)
+
+    def heard(self, ike_id: int) -> bool:
+        """Charon's log tells of a failure in this IKE SA; whether it is the one that the agent told of."""
+        partners = [partner for partner, one in self._ahead.items() if one == ike_id]
+        for partner in partners:
+            del self._ahead[partner]
+        return bool(partners)
+
+    def is_older(self, partner: str, ike_id: int) -> bool:
+        """Whether a success in this IKE SA, heard of now, came before the failure that the agent told of.
+
+        What charon says is heard in its order; the ids of its IKE SAs rise.
+        """
+        return ike_id <= self._ahead.get(partner, 0)
 
     # who is mended
 

@@ -47,10 +47,10 @@ async def load_wrong_secret(bed, version, **settings):
     return ends
 
 
-async def fails(bed, connection=CONNECTION):
+async def fails(bed, connection=CONNECTION, child=None):
     """Let the sender try; the error that it gets."""
     try:
-        await bed.node(A).peer.initiate(connection, timeout=20)
+        await bed.node(A).peer.initiate(connection, child, timeout=20)
     except errors.NegotiationError as error:
         return error
     raise AssertionError(f"{connection} came up")

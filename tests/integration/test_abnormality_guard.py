@@ -10,6 +10,7 @@ from abnormal_peers import (
     ACCEPTED,
     ACTIVE,
     INACTIVE,
+    QUICK,
     SENT,
     becomes,
     ends_of,
@@ -23,15 +24,18 @@ from abnormal_peers import (
 from two_peers import ENDS, HEARD, A, B, ping
 
 from nodes import errors
+from nodes.peer.events import LOG_KIND
 from nodes.peer.guard.guard import CUT
 from nodes.peer.model import End, Rekey, Terminate
 from orchestrator.faults import faults
 from orchestrator.flood import flood
-from orchestrator.tunnel import CHILD, CONNECTION
+from orchestrator.tunnel import CHILD, CONNECTION, Tunnel
 
 pytestmark = pytest.mark.anyio
 
 HOST = "host"
+MORE_THAN_A_SOCKET_HOLDS = 20
+"""Tunnels: what charon says of so many does not fit the socket of a guard that stands still."""
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -272,25 +276,74 @@ async def test_a_tunnel_from_the_same_address_keeps_its_sas_while_another_connec
             assert sa.unique_id == made.ike.unique_id
 
 
+def one_child_refused(bed, version=2):
+    """A tunnel whose ends have a second CHILD_SA each, which the other refuses; and the name of these."""
+    ends = ends_of(bed, version)
+    name = "bad"
+
+    def with_bad(end):
+        good = end.children[0]
+        bad = msgspec.structs.replace(good, name=name, esp_proposals=("aes256-sha384",))
+        return msgspec.structs.replace(end, children=(good, bad))  # whoever is asked takes the first
+
+    return Tunnel(initiator=with_bad(ends.initiator), responder=with_bad(ends.responder)), name
+
+
 async def test_a_child_that_fails_leaves_the_ike_sa_that_carries_another_alone(runtime):
     async with guarded_peers(runtime) as bed:
-        ends = ends_of(bed, 2)
-        good = ends.initiator.children[0]
-        bad = msgspec.structs.replace(good, name="bad", esp_proposals=("aes256-sha384",))
+        ends, bad = one_child_refused(bed)
         await bed.node(B).peer.load(ends.responder)
-        await bed.node(A).peer.load(msgspec.structs.replace(ends.initiator, children=(good, bad)))
+        await bed.node(A).peer.load(ends.initiator)
         made = await bed.node(A).peer.initiate(CONNECTION, CHILD)
-        with pytest.raises(errors.NegotiationError):
-            await bed.node(A).peer.initiate(CONNECTION, "bad", timeout=10)
+        await fails(bed, CONNECTION, bad)
         await bed.events.wait_for(INACTIVE, node=B, timeout=HEARD)
         with pytest.raises(errors.InactiveError):
-            await bed.node(A).peer.initiate(CONNECTION, "bad")
+            await bed.node(A).peer.initiate(CONNECTION, bad)
         await bed.node(A).peer.rekey(Rekey(child=CHILD, timeout=5))
         assert await ping(bed, A, B)
         (sa,) = await bed.node(B).peer.list_sas()
         assert sa.initiator_spi == made.ike.initiator_spi
         assert {child.name for child in sa.children} == {CHILD}
         assert await bed.node(A).peer.terminate(Terminate(connection=CONNECTION)) == 1
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_who_begins_the_child_that_fails_is_its_sender_whoever_began_the_ike_sa(runtime, version):
+    async with guarded_peers(runtime) as bed:
+        ends, bad = one_child_refused(bed, version)
+        await bed.node(B).peer.load(ends.responder)
+        await bed.node(A).peer.load(ends.initiator)
+        await bed.node(A).peer.initiate(CONNECTION, CHILD)
+        with pytest.raises(errors.NegotiationError):
+            await bed.node(B).peer.initiate(CONNECTION, bad, timeout=10)
+        await becomes(bed, A, "receiver", "inactive", "esp-proposal")
+        await becomes(bed, B, "sender", "inactive", "refused")
+        assert await ping(bed, A, B)
+        assert [len(sides(bed, end)) for end in (A, B)] == [1, 1]
+
+
+async def test_a_success_that_the_guard_hears_of_late_does_not_undo_the_failure_after_it(runtime):
+    async with guarded_peers(runtime, timers=QUICK | {"publish_log": 1}) as bed:
+        ends, bad = one_child_refused(bed)
+        await bed.node(B).peer.load(ends.responder)
+        await bed.node(A).peer.load(ends.initiator)
+        guard = str((await bed.node(A).abnormality.status()).pid)
+        await bed.node(A).exec(["kill", "-STOP", guard])
+        for _ in range(MORE_THAN_A_SOCKET_HOLDS):
+            await bed.node(A).peer.initiate(CONNECTION, CHILD)
+            assert await bed.node(A).peer.terminate(Terminate(connection=CONNECTION)) == 1
+        await bed.node(A).peer.initiate(CONNECTION, CHILD)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fails, bed, CONNECTION, bad)
+            await bed.events.wait_for(
+                LOG_KIND, node=A, where=lambda one: "NO_PROPOSAL_CHOSEN" in one.data["text"], timeout=HEARD
+            )
+            await bed.node(A).exec(["kill", "-CONT", guard])
+        assert await bed.node(A).abnormality.activate() == 1
+        with pytest.raises(errors.NegotiationError):  # what A says of this one comes behind all that was late
+            await bed.node(B).peer.initiate(CONNECTION, bad)
+        await becomes(bed, A, "receiver", "inactive", "esp-proposal")
+        assert sides(bed, A)[:-1] == [("sender", "inactive", "refused"), ("sender", "active", "operator")]
 
 
 @pytest.mark.parametrize("version", [1, 2])

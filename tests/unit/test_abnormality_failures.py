@@ -169,3 +169,33 @@ def test_what_is_remembered_is_bounded():
     assert failures.mended_there("fd00::1", (1).to_bytes(8, "big"), THEIRS)
     assert failures.mended_there(B, bytes(8), THEIRS) is None  # an answer that is forgotten
     assert failures.mended_there(B, (2).to_bytes(8, "big"), THEIRS) == []
+
+
+def test_a_failure_that_the_agent_told_of_ahead_of_the_log_is_the_next_one_that_the_log_tells_of():
+    failures = Failures()
+    failures.ahead(B, IKE)
+    assert not failures.heard(IKE + 1)
+    assert failures.heard(IKE)
+    assert not failures.heard(IKE)
+
+
+def test_a_success_heard_of_before_the_failure_that_was_told_ahead_of_the_log_is_the_older():
+    failures = Failures()
+    assert not failures.is_older(B, IKE)
+    failures.ahead(B, IKE)
+    assert failures.is_older(B, IKE)
+    assert failures.is_older(B, IKE - 1)
+    assert not failures.is_older(A, IKE)
+
+
+def test_a_success_in_an_ike_sa_begun_later_is_the_newer():
+    failures = Failures()
+    failures.ahead(B, IKE)
+    assert not failures.is_older(B, IKE + 1)
+
+
+def test_once_the_log_has_told_of_the_failure_what_succeeds_is_newer():
+    failures = Failures()
+    failures.ahead(B, IKE)
+    failures.heard(IKE)
+    assert not failures.is_older(B, IKE)

@@ -111,10 +111,12 @@ class Guard:
         return len(changes)
 
     def failed(self, told: Failed) -> None:
-        """A negotiation that this node began with a partner has failed."""
+        """A negotiation that this node began with a partner has failed; charon's log may not say so yet."""
         sighting = self._sightings.of(told.ike_id)
         evidence = Evidence(told.reason, Side.SENDER, True, told.text, told.ike_id)
-        self._judge(told.partner, Side.SENDER, evidence, None if sighting is None else sighting.header)
+        header = None if sighting is None else sighting.header
+        if self._judge(told.partner, Side.SENDER, evidence, header) and told.ike_id is not None:
+            self._failures.ahead(told.partner, told.ike_id)
 
     def catch_up(self) -> None:
         """Take what has come from the partners by now."""
@@ -162,7 +164,7 @@ class Guard:
             if sa.initiator:
                 self._silence.let_begin(sa.remote_address)
                 self._flights.landed(bytes.fromhex(sa.initiator_spi), now_ns(), established=up)
-        elif up:
+        elif up and not self._failures.is_older(sa.remote_address, sa.unique_id):
             self._failures.succeeded(sa.remote_address)
             self._silence.succeeded(sa.remote_address)
 
@@ -176,7 +178,8 @@ class Guard:
             if evidence.ike_id is None:
                 self._strange(evidence)
             else:
-                self._tasks.start_soon(self._abnormal, evidence, evidence.ike_id)
+                told = evidence.side is not Side.RECEIVER and self._failures.heard(evidence.ike_id)
+                self._tasks.start_soon(self._abnormal, evidence, evidence.ike_id, told)
         elif begins := _BEGINS.match(text):
             self._tasks.start_soon(self._begun, int(begins["ike_id"]))
         elif ike_id is not None and _SENT_AGAIN.match(text):
@@ -244,7 +247,8 @@ class Guard:
         self._letters.settle(self._failures.failed(partner, side, evidence.ike_id, header, newly=newly))
         return newly
 
-    async def _abnormal(self, evidence: Evidence, ike_id: int) -> None:
+    async def _abnormal(self, evidence: Evidence, ike_id: int, told: bool) -> None:
+        """Charon's log has evidence of a failure; the agent may have ``told`` of it before."""
         sighting = self._sightings.of(ike_id)
         if sighting is None:
             sighting = await self._patiently(ike_id)
@@ -254,12 +258,12 @@ class Guard:
         side = evidence.side or (Side.SENDER if sighting.began else Side.RECEIVER)
         ended = anyio.Event()
         settled = self._failures.is_settled(ike_id, None if header is None else header.initiator_cookie)
-        if not settled:
+        if not (settled or told):
             self._judge(partner, side, evidence, header, ended)
         for sa in await self._sas({"ike-id": str(ike_id)}):
             header = self._sight(sa).header
             if sa.children:  # it carries a tunnel, which has nothing to do with it
-                if settled:
+                if settled and not told:
                     self._judge(partner, side, evidence, header, ended)
                 continue
             if header is not None and side is Side.RECEIVER and not (evidence.readable or settled):
