@@ -27,7 +27,7 @@ def runtime_type(name: str) -> type[Runtime]:
 
 
 async def _engine_answers() -> bool:
-    from orchestrator.runtimes.docker.probe import engine_answers
+    from orchestrator.runtimes.docker.listening import engine_answers
 
     return await engine_answers()
 

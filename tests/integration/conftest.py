@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from orchestrator.image import build, connect
-from orchestrator.runtimes.docker.probe import engine_answers
+from orchestrator.runtimes.docker.listening import engine_answers
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from docker import APIClient
+from docker.errors import APIError, ImageNotFound
+from requests.exceptions import ConnectionError as RequestsConnectionError
+from requests.exceptions import Timeout
 
 from nodes import errors
 from orchestrator.runtimes.docker import spec
@@ -13,9 +18,6 @@ from orchestrator.runtimes.docker.engine import create_container, explain
 from orchestrator.runtimes.docker.owner import Owner
 from orchestrator.runtimes.docker.run_folder import RunFolder
 from orchestrator.topology.plan import RunPlan
-
-if TYPE_CHECKING:
-    from docker import APIClient
 
 GRACE = 3
 """Seconds from SIGTERM to SIGKILL for a node that is taken down."""
@@ -36,8 +38,6 @@ def create_network(client: APIClient, plan: RunPlan, owner: Owner, folder: RunFo
     Raises:
         MachineError: the engine refused; the text says why.
     """
-    from docker.errors import APIError
-
     try:
         network: dict[str, Any] = client.create_network(**spec.network_of(plan, owner, folder))
     except APIError as error:
@@ -78,8 +78,6 @@ def create(client: APIClient, config: Mapping[str, Any], name: str) -> str:
         MachineError: there is no such image.
         NodeError: the engine refused.
     """
-    from docker.errors import APIError, ImageNotFound
-
     try:
         return create_container(client, config, name)
     except ImageNotFound as error:
@@ -94,8 +92,6 @@ def start(client: APIClient, id_: str, name: str) -> None:
     Raises:
         NodeError: the engine could not.
     """
-    from docker.errors import APIError
-
     try:
         client.start(id_)
     except APIError as error:
@@ -104,10 +100,6 @@ def start(client: APIClient, id_: str, name: str) -> None:
 
 def exit_status(client: APIClient, id_: str) -> int | None:
     """The status that a container ended with; None if it is gone, or if its output ended but it runs on."""
-    from docker.errors import APIError
-    from requests.exceptions import ConnectionError as RequestsConnectionError
-    from requests.exceptions import Timeout
-
     try:
         return int(client.wait(id_, timeout=_WAIT)["StatusCode"])
     except (APIError, Timeout, RequestsConnectionError):
@@ -116,8 +108,6 @@ def exit_status(client: APIClient, id_: str) -> int | None:
 
 def end(client: APIClient, id_: str, log: Path | None) -> None:
     """End a container in an orderly manner, and keep what it said in ``log`` if that is wanted."""
-    from docker.errors import APIError
-
     try:
         client.stop(id_, timeout=GRACE)
         if log is not None:

@@ -1,50 +1,34 @@
 """Calls to the Docker Engine, side by side.
 
 The SDK does not say that its client may be shared between threads (it is a requests session with mutable
-state), so every call has a client of its own, from a pool. The SDK takes 0.1 s to import, so that is left
-until there is an engine to talk to.
+state), so every call has a client of its own, from a pool. It is imported here, in one thread: threads that
+import parts of it side by side may wait for each other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import queue
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
+from docker import APIClient
+from docker.errors import APIError, DockerException
+from requests.exceptions import ConnectionError as RequestsConnectionError
 
 from nodes import errors
-
-if TYPE_CHECKING:
-    from docker import APIClient
-    from docker.errors import APIError
+from orchestrator.runtimes.docker.listening import engine_host
 
 SIDE_BY_SIDE = 8
 """Calls at once: more make an engine no faster."""
 TIMEOUT = 120
 """Seconds that a call may take: the engine of a machine that starts many containers at once is slow."""
-DEFAULT_HOST = "unix:///var/run/docker.sock"
 
 T = TypeVar("T")
-
-
-def engine_host() -> str:
-    """Where the engine listens: DOCKER_HOST, or the local socket.
-
-    Raises:
-        MachineError: it is not on this machine; nodes share folders and the clock with the orchestrator.
-    """
-    host = os.environ.get("DOCKER_HOST") or DEFAULT_HOST
-    if not host.startswith("unix://"):
-        raise errors.MachineError(
-            f"DOCKER_HOST is {host}, but only an engine on this machine will do: unset DOCKER_HOST"
-        )
-    return host
 
 
 class Engine:
@@ -68,9 +52,6 @@ class Engine:
         Raises:
             MachineError: no engine answers, or this user may not use it; the text holds what mends it.
         """
-        from docker.errors import DockerException
-        from requests.exceptions import ConnectionError as RequestsConnectionError
-
         try:
             client = self._take()
         except DockerException as error:
@@ -84,8 +65,6 @@ class Engine:
             self._idle.put(client)
 
     def _take(self) -> APIClient:
-        from docker import APIClient
-
         with contextlib.suppress(queue.Empty):
             return self._idle.get_nowait()
         client = APIClient(base_url=self.host, version=self._version or "auto", timeout=TIMEOUT)

@@ -8,32 +8,14 @@ import shutil
 import socket
 from pathlib import Path
 
-import anyio
+from docker.errors import APIError
+from requests.exceptions import ConnectionError as RequestsConnectionError
 
 from nodes import errors
+from orchestrator import image
 from orchestrator.runtimes.docker import labels, spec
-from orchestrator.runtimes.docker.engine import Engine, engine_host, explain, unreachable
+from orchestrator.runtimes.docker.engine import Engine, explain, unreachable
 from orchestrator.runtimes.docker.owner import Owner
-
-PING_TIMEOUT = 10.0
-"""Seconds: of a machine that starts many containers at once the engine is slow, but there."""
-_PING = b"GET /_ping HTTP/1.0\r\n\r\n"
-
-
-async def engine_answers() -> bool:
-    """Whether an engine on this machine answers this user within 10 s; where none listens, at once not."""
-    try:
-        path = engine_host().removeprefix("unix://")
-    except errors.MachineError:
-        return False
-    with anyio.move_on_after(PING_TIMEOUT):
-        try:
-            async with await anyio.connect_unix(path) as stream:
-                await stream.send(_PING)
-                return b" 200 " in (await stream.receive()).partition(b"\r\n")[0]
-        except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
-            return False
-    return False
 
 
 def engine_version(engine: Engine) -> str:
@@ -64,10 +46,6 @@ def require_image(name: str) -> str:
     Raises:
         MachineError: it has not, or no engine answers (any more).
     """
-    from requests.exceptions import ConnectionError as RequestsConnectionError
-
-    from orchestrator import image
-
     client = image.connect()
     try:
         return image.require(client, name)
@@ -94,8 +72,6 @@ def require_ipv6_network(engine: Engine) -> None:
     Raises:
         MachineError: it cannot.
     """
-    from docker.errors import APIError
-
     if not socket.has_ipv6 or not Path("/proc/sys/net/ipv6").exists():
         raise errors.MachineError("the kernel has no IPv6: boot without ipv6.disable=1")
     run_id = secrets.token_hex(4)

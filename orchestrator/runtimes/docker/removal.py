@@ -10,16 +10,16 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+from docker import APIClient
+from docker.errors import APIError, NotFound
 
 from nodes import errors
 from orchestrator.runtimes.docker import labels
 from orchestrator.runtimes.docker.engine import SIDE_BY_SIDE, Engine, create_container, explain
 from orchestrator.runtimes.docker.owner import Owner
 from orchestrator.runtimes.docker.run_folder import OWNER_FILE, RunFolder
-
-if TYPE_CHECKING:
-    from docker import APIClient
 
 PATIENCE = 60.0
 """Seconds after which what is still there is called left behind."""
@@ -135,8 +135,6 @@ def _remove_network(engine: Engine, id_: str) -> str:
 
 def _tolerant(engine: Engine, call: Callable[[APIClient], Any]) -> str:
     """Make a call; its subject may be gone already. Returns why it failed, or nothing."""
-    from docker.errors import APIError, NotFound
-
     with engine.client() as client:
         try:
             call(client)
@@ -180,8 +178,6 @@ def _as_root(engine: Engine, traces: Traces, folder: Path, *command: str) -> Non
     Raises:
         CleanupError: it failed.
     """
-    from docker.errors import APIError
-
     config = {
         "Image": traces.image,
         "Entrypoint": list(command),
