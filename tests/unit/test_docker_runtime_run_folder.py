@@ -5,6 +5,7 @@ import ipaddress
 import os
 import secrets
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,26 @@ def test_a_removed_run_directory_takes_the_folder_above_with_the_last(plan, runt
     folder.mark_detached()
     assert folder.remove()
     assert list(runtime_dir.iterdir()) == []
+
+
+def test_runs_that_come_and_go_at_the_same_time_do_not_take_the_folder_above_from_each_other(plan):
+    def come_and_go(run_id):
+        own = RunFolder(RunFolder.of(plan).path.with_name(run_id))
+        for _ in range(300):
+            own.make(plan, OWNER, HOST)
+            assert own.remove()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(come_and_go, "abcd"))
+
+
+def test_a_folder_above_that_is_open_to_others_is_not_used(plan, runtime_dir):
+    above = runtime_dir / "hopbed"
+    above.mkdir()
+    above.chmod(0o777)
+    with pytest.raises(errors.MachineError, match=f"{above} is open to others: remove it"):
+        RunFolder.of(plan).make(plan, OWNER, HOST)
+    assert list(above.iterdir()) == []
 
 
 def test_detachment_is_seen_by_every_process_that_knows_the_directory(plan):

@@ -70,16 +70,27 @@ class RunFolder:
             MachineError: it cannot be made; the text says why.
         """
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._make_itself()
             if not _is_private(self.path.parent):
+                self.path.rmdir()
                 raise errors.MachineError(f"{self.path.parent} is open to others: remove it")
-            self.path.mkdir(mode=0o700)
             (self.path / OWNER_FILE).write_text(f"{owner}\n{host}\n")
             for place in places(plan):
                 (self.place(place) / LOG_DIR.relative_to(RUN_DIR)).mkdir(mode=0o700, parents=True)
                 self.log(plan, place).mkdir(exist_ok=True)
         except OSError as error:
             raise errors.MachineError(f"no run directory: {error}") from error
+
+    def _make_itself(self) -> None:
+        """Make the directory in its parent, which a run that ends may remove at the same time."""
+        while True:
+            with contextlib.suppress(FileExistsError):
+                self.path.parent.mkdir(mode=0o700)
+            try:
+                self.path.mkdir(mode=0o700)
+            except FileNotFoundError:
+                continue
+            return
 
     def remove(self) -> bool:
         """Remove the directory as far as this user can; whether it is gone.
