@@ -78,7 +78,10 @@ class Packets:
 
     @property
     def dropped(self) -> int | None:
-        """The packets that were dropped for want of room, as the file says; None where it does not."""
+        """The packets that were dropped, as the file says; None where it does not.
+
+        dumpcap counts those among them that came after it was told to end, and there was room for these.
+        """
         counts = [interface.dropped for interface in self.interfaces]
         return sum(count for count in counts if count is not None) if None not in counts else None
 

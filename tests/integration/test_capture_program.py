@@ -67,8 +67,9 @@ def test_the_counts_are_those_of_the_file(nodes, tmp_path):
     (interface,) = packets.interfaces
     (counted,) = done["interfaces"]
     assert ready["interfaces"] == ["eth0"] == [interface.name]
-    assert done["packets"] == len(packets) == counted["received"] == interface.received
-    assert (done["dropped"], counted["dropped"], interface.dropped) == (0, 0, 0)
+    assert done["packets"] == len(packets) == counted["received"]
+    assert (done["dropped"], counted["dropped"]) == (0, 0)
+    assert interface.received - interface.dropped == len(packets)  # both have what came after the end
     assert packets.application.startswith("Dumpcap")
 
 
@@ -94,7 +95,7 @@ def test_packets_that_find_no_room_are_counted(nodes, tmp_path):
         done = running.end()
     assert done["dropped"] > 0
     packets = read_file(tmp_path / "c.pcapng")
-    assert packets.dropped == done["dropped"] == done["interfaces"][0]["dropped"]
+    assert packets.dropped >= done["dropped"] == done["interfaces"][0]["dropped"]
     assert len(payloads(tmp_path / "c.pcapng")) + done["dropped"] >= 3000
 
 
