@@ -26,8 +26,7 @@ _PR_SET_PDEATHSIG = 1
 _OPEN = re.compile(r"^File: ", re.MULTILINE)
 _CAPTURED = re.compile(r"^\r?Packets captured: (\d+)", re.MULTILINE)
 _COUNTS = re.compile(
-    r"^Packets received/dropped on interface '.*': (\d+)/\d+ \(pcap:(\d+)/dumpcap:(\d+)/flushed:(\d+)/",
-    re.MULTILINE,
+    r"^Packets received/dropped on interface '.*': (\d+)/\d+ \(pcap:(\d+)/dumpcap:(\d+)/", re.MULTILINE
 )
 _BAD_FILTER = re.compile(r"isn't a valid capture filter \((.*)\)")
 _ERROR = re.compile(r"^dumpcap: (.*?)(?=\r?Packets captured|\Z)", re.MULTILINE | re.DOTALL)
@@ -117,8 +116,8 @@ def failure(said: str, wanted: str | None) -> errors.HopbedError:
 def totals(said: str, interfaces: Sequence[str]) -> dict[str, Any]:
     """The counts that dumpcap ended with: ``packets``, ``dropped``, and for each of ``interfaces``.
 
-    Packets that it flushed, which came after it was told to end, are neither received nor dropped; in the
-    file's own statistics they are both.
+    Packets that were flushed, that is received after it was told to end, are not dropped. With one interface
+    dumpcap counts them as received; in the file's own statistics it counts them as dropped, too.
 
     Raises:
         CaptureError: it did not say them.
@@ -128,15 +127,11 @@ def totals(said: str, interfaces: Sequence[str]) -> dict[str, Any]:
     if captured is None or len(counts) != len(interfaces):
         raise failure(said, None)
     by_interface = [
-        {
-            "name": name,
-            "received": int(received) - int(flushed),
-            "dropped": int(by_kernel) + int(by_dumpcap),
-        }
-        for name, (received, by_kernel, by_dumpcap, flushed) in zip(interfaces, counts, strict=True)
+        {"name": name, "received": int(received), "dropped": int(by_kernel) + int(by_dumpcap)}
+        for name, (received, by_kernel, by_dumpcap) in zip(interfaces, counts, strict=True)
     ]
     return {
         "packets": int(captured[1]),
-        "dropped": sum(one["dropped"] for one in by_interface),
+        "dropped": sum(int(by_kernel) + int(by_dumpcap) for _, by_kernel, by_dumpcap in counts),
         "interfaces": by_interface,
     }
