@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nodes import errors
 from orchestrator.runtimes.base import RunRecord, Runtime
+from orchestrator.runtimes.docker.listening import engine_answers
 
 AUTO = "auto"
 NAMES = ("namespaces", "docker")
@@ -26,12 +27,6 @@ def runtime_type(name: str) -> type[Runtime]:
     raise errors.UsageError(f"no runtime {name!r}; there are {AUTO}, {', '.join(NAMES)}")
 
 
-async def _engine_answers() -> bool:
-    from orchestrator.runtimes.docker.listening import engine_answers
-
-    return await engine_answers()
-
-
 async def choose(name: str) -> type[Runtime]:
     """The runtime called ``name``, where ``auto`` is Docker if an engine answers.
 
@@ -39,14 +34,14 @@ async def choose(name: str) -> type[Runtime]:
         UsageError: there is none of that name.
     """
     if name == AUTO:
-        name = "docker" if await _engine_answers() else "namespaces"
+        name = "docker" if await engine_answers() else "namespaces"
     return runtime_type(name)
 
 
 async def all_runs() -> list[RunRecord]:
     """The runs of this user that are up, in every runtime that this machine has."""
     found = await runtime_type("namespaces").runs()
-    if await _engine_answers():
+    if await engine_answers():
         found += await runtime_type("docker").runs()
     return found
 

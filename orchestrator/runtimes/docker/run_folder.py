@@ -26,15 +26,21 @@ def parents() -> list[Path]:
     """Where run directories may stand, the best place first: folders of this user alone."""
     uid = os.getuid()
     runtime_dirs = [os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{uid}"]
-    found = [Path(name, "hopbed") for name in runtime_dirs if name and _is_private(Path(name))]
+    found = []
+    for name in filter(None, runtime_dirs):
+        with contextlib.suppress(OSError):
+            if _is_private(Path(name)):
+                found.append(Path(name, "hopbed"))
     return [*found, Path(f"/tmp/hopbed-{uid}")]
 
 
 def _is_private(folder: Path) -> bool:
-    try:
-        status = folder.lstat()
-    except OSError:
-        return False
+    """Whether only this user may write there.
+
+    Raises:
+        OSError: it is not there.
+    """
+    status = folder.lstat()
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
@@ -71,9 +77,6 @@ class RunFolder:
         """
         try:
             self._make_itself()
-            if not _is_private(self.path.parent):
-                self.path.rmdir()
-                raise errors.MachineError(f"{self.path.parent} is open to others: remove it")
             (self.path / OWNER_FILE).write_text(f"{owner}\n{host}\n")
             for place in places(plan):
                 (self.place(place) / LOG_DIR.relative_to(RUN_DIR)).mkdir(mode=0o700, parents=True)
@@ -83,14 +86,15 @@ class RunFolder:
 
     def _make_itself(self) -> None:
         """Make the directory in its parent, which a run that ends may remove at the same time."""
+        parent = self.path.parent
         while True:
             with contextlib.suppress(FileExistsError):
-                self.path.parent.mkdir(mode=0o700)
-            try:
+                parent.mkdir(mode=0o700)
+            with contextlib.suppress(FileNotFoundError):
+                if not _is_private(parent):
+                    raise errors.MachineError(f"{parent} is open to others: remove it")
                 self.path.mkdir(mode=0o700)
-            except FileNotFoundError:
-                continue
-            return
+                return
 
     def remove(self) -> bool:
         """Remove the directory as far as this user can; whether it is gone.
